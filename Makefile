@@ -1,0 +1,61 @@
+# The five words of the house. Everything a fresh machine lacks is installed by these rules; nothing by hand.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo check test test-fast bench lock clean system-packages
+
+help:           ## what can be asked for
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.base  ## the environment that runs Coldaisle
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Coldaisle needs Python 3.11 or newer: set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/uv.lock
+
+$(VENV)/.base: requirements/base.lock pyproject.toml | $(UV)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/base.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.base
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/dev.lock
+	@touch $@
+
+demo: setup     ## a simulated AI hall with faults, the whole pipeline and the page (ARGS="--seed 7")
+	$(BIN)/coldaisle demo $(ARGS)
+
+check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter, the rules' own tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/coldaisle check-config config/example.toml
+
+test: $(VENV)/.dev system-packages  ## every test, the ones in a real browser included
+	$(BIN)/pytest
+
+test-fast: $(VENV)/.dev  ## unit, conformance and scenario tests only
+	$(BIN)/pytest -m "not integration"
+
+bench: $(VENV)/.dev  ## throughput of this machine beside its peers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# Integration tests drive a real browser, scrape a real exporter and compile the NVML stub.
+system-packages:
+	@./deploy/system-packages.sh
+
+lock: $(UV)     ## solve the locked versions anew
+	$(UV) pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements/base.lock
+	$(UV) pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.lock
+
+clean:          ## forget the environment and the caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

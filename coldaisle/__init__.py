@@ -1,0 +1,1 @@
+"""The ground floor: the words, the ports, and the adapters behind the ports."""

@@ -1,0 +1,89 @@
+"""What the platform asks of a message bus, in Kafka's words and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+from zlib import crc32
+
+FRAMES = "frames"
+EVENTS = "events"
+COHORTS = "cohorts"
+ANOMALIES = "anomalies"
+DEADLETTERS = "deadletters"
+TOPICS = (FRAMES, EVENTS, COHORTS, ANOMALIES, DEADLETTERS)
+
+
+class Partition(NamedTuple):
+    """One ordered log of a topic."""
+
+    topic: str
+    number: int
+
+
+class Message(NamedTuple):
+    """One record of a partition. ``headers`` name the content type and, for dead letters, the origin and reason."""
+
+    partition: Partition
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Mapping[str, str]
+    timestamp: int  # ns, when it was produced
+
+
+class Producer(Protocol):
+    """Appends messages."""
+
+    def produce(self, topic: str, key: bytes, value: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Append a message. Raises Backpressure when the bus is full, Transient when it is away."""
+        ...
+
+    def flush(self) -> None:
+        """Return when everything produced is durable on the bus. Raises Transient."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go; safe to call twice."""
+        ...
+
+
+class Consumer(Protocol):
+    """Reads the partitions that its group assigns to it."""
+
+    def poll(self, max_messages: int, timeout_seconds: float) -> list[Message]:
+        """Return up to ``max_messages``, waiting at most ``timeout_seconds`` for the first one."""
+        ...
+
+    def commit(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Say durably where the group goes on; called last, when every output is safe."""
+        ...
+
+    def lag(self) -> int:
+        """Return how many messages wait to be read."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group; what was not committed comes again to whoever reads next."""
+        ...
+
+
+class Bus(Protocol):
+    """Makes producers and consumers."""
+
+    def producer(self) -> Producer:
+        """Return a producer, one for each thread."""
+        ...
+
+    def consumer(self, topics: Iterable[str], group: str) -> Consumer:
+        """Return a member of ``group``; one that never committed starts at the oldest message."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; safe to call twice."""
+        ...
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of ``key``. Never ``hash()``: it differs from process to process."""
+    return crc32(key) % partitions

@@ -1,0 +1,162 @@
+"""What the platform asks of its stores: metrics that are written and asked for, incidents that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from coldaisle.event import Event
+from coldaisle.frame import Block, Frame, Times, Values
+from coldaisle.incident import Incident, IncidentState
+from coldaisle.matcher import Matcher
+from coldaisle.series import Series
+from coldaisle.severity import Severity
+
+
+class Line(NamedTuple):
+    """The samples of one series in a span, sorted by time; at most the points that were asked for."""
+
+    series: Series
+    timestamps: Times
+    values: Values
+
+
+class MetricStore(Protocol):
+    """Keeps samples. Writing the same sample twice is harmless."""
+
+    def write(self, frames: Iterable[Frame | Block]) -> None:
+        """Take frames. They are durable after the next ``flush``. Raises Transient, Backpressure."""
+        ...
+
+    def write_events(self, events: Iterable[Event]) -> None:
+        """Take events."""
+        ...
+
+    def flush(self) -> None:
+        """Return when everything written is durable. Raises Transient (a full disk says so)."""
+        ...
+
+    def query(
+        self,
+        metric: str,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        max_points: int = 2000,
+        max_series: int = 200,
+    ) -> list[Line]:
+        """
+        Return the lines of ``metric`` whose labels fulfil ``matchers``, between ``start`` and ``end`` (ns).
+
+        A line with more than ``max_points`` samples is thinned so that its extremes survive. What is
+        written but not yet flushed is included.
+        """
+        ...
+
+    def metrics(self) -> list[str]:
+        """Return the names of all metrics that have samples, sorted."""
+        ...
+
+    def series(self, metric: str, matchers: Sequence[Matcher] = (), limit: int = 1000) -> list[Series]:
+        """Return the series of ``metric``."""
+        ...
+
+    def events(self, start: int, end: int, matchers: Sequence[Matcher] = (), limit: int = 1000) -> list[Event]:
+        """Return events of a span, the newest first."""
+        ...
+
+    def retain(self, oldest: int) -> int:
+        """Delete what is older than ``oldest`` (ns); return how many samples went."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go; safe to call twice."""
+        ...
+
+
+class NotificationState(StrEnum):
+    """Where a notification is on its way."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One message to one receiver: a row of the outbox, whose id is the webhook's id over all retries."""
+
+    id: str
+    incident_id: str
+    receiver: str
+    kind: str  # opened, worsened, acknowledged, resolved, reopened
+    body: str  # JSON
+    created_at: int
+    state: NotificationState = NotificationState.WAITING
+    attempts: int = 0
+    next_attempt_at: int = 0
+    last_error: str = ""
+    sent_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentQuery:
+    """Which incidents; an empty query means all. ``text`` is searched in title, explanation and entities."""
+
+    states: tuple[IncidentState, ...] = ()
+    severities: tuple[Severity, ...] = ()
+    entity: str | None = None  # the suspect or anything in the reach; a name without its kind matches too
+    text: str | None = None
+    start: int | None = None  # touching the span [start, end], ns
+    end: int | None = None
+    limit: int = 100
+    offset: int = 0
+
+
+class IncidentStore(Protocol):
+    """Keeps incidents with their outbox."""
+
+    def save(self, incident: Incident, notifications: Sequence[Notification] = ()) -> Incident:
+        """
+        Write an incident and its notifications in one transaction; return it with its new version.
+
+        A new incident carries version 0, a known one the version it was read with. Raises Transient when
+        somebody else changed it in between (read it again) or the database is away.
+        """
+        ...
+
+    def get(self, incident_id: str) -> Incident | None:
+        """Return one incident, alerts, timeline and frozen evidence included; an unambiguous prefix will do."""
+        ...
+
+    def find(self, query: IncidentQuery) -> list[Incident]:
+        """Return incidents, the newest first, without the windows of their evidence."""
+        ...
+
+    def count(self, query: IncidentQuery) -> int:
+        """Return how many incidents ``query`` means, whatever its limit."""
+        ...
+
+    def lease(self, now: int, limit: int, lease_seconds: float) -> list[Notification]:
+        """Return due notifications of the outbox, nobody else's until the lease ends."""
+        ...
+
+    def settle(self, notification: Notification) -> None:
+        """Write what became of a leased notification."""
+        ...
+
+    def notifications(
+        self, incident_id: str | None = None, state: NotificationState | None = None, limit: int = 100
+    ) -> list[Notification]:
+        """Return notifications, the newest first."""
+        ...
+
+    def requeue(self, notification_id: str, now: int) -> bool:
+        """Send a dead notification once more; return whether there was one."""
+        ...
+
+    def close(self) -> None:
+        """Let go; safe to call twice."""
+        ...

@@ -1,0 +1,1 @@
+"""NVIDIA Xid knowledge as a table: meaning, action, who causes whom."""

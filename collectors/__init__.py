@@ -1,0 +1,1 @@
+"""Room 1: read the world, yield samples and events."""

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the integration tests drive, where they are missing.
+set -euo pipefail
+
+missing=()
+command -v chromium >/dev/null || missing+=(chromium)
+command -v prometheus-node-exporter >/dev/null || missing+=(prometheus-node-exporter)
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
+    echo "integration tests that need ${missing[*]} will be skipped: install them, or run 'sudo $0'" >&2
+    exit 0
+fi
+echo "installing ${missing[*]}" >&2
+apt-get update -qq
+# The exporter is only ever started by a test; it must not become a service of this machine.
+DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,0 +1,1 @@
+"""Room 3: detectors, forecasters and energy; no I/O."""

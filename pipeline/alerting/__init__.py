@@ -1,0 +1,1 @@
+"""What turns findings into alerts, incidents and notifications."""

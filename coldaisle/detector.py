@@ -82,7 +82,7 @@ class Detector(Protocol):
 
 
 class Calibrator(Protocol):
-    """Makes the scores of different detectors comparable: how rare is this score in this family's normal life?"""
+    """Says how rare a score is in its family's normal life, so that different detectors become comparable."""
 
     def tail(self, detector: int, family: NDArray[np.int32], score: NDArray[np.float64]) -> NDArray[np.float64]:
         """

@@ -65,6 +65,24 @@ class ManualClock:
             self._now = max(self._now, now)
 
 
+class ScaledClock:
+    """Runs ``speed`` times as fast as another clock, from ``start``; a simulated hall lives by it."""
+
+    def __init__(self, clock: Clock, start: int, speed: float) -> None:
+        if speed <= 0:
+            raise ValueError(f"a clock cannot run at {speed} times the speed of time")
+        self._clock, self._start, self._speed = clock, start, speed
+        self._origin = clock.now()
+
+    def now(self) -> int:
+        """Return the scaled time."""
+        return self._start + round((self._clock.now() - self._origin) * self._speed)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait ``seconds`` of this clock."""
+        self._clock.sleep(seconds / self._speed)
+
+
 def rfc3339(timestamp: int) -> str:
     """Return ``timestamp`` (ns) as ``2026-11-22T03:12:00Z``, with milliseconds only where there are any."""
     seconds, rest = divmod(timestamp, SECOND)

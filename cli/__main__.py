@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``coldaisle``."""
+
+from cli.main import entry
+
+entry()

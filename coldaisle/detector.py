@@ -106,3 +106,14 @@ class Calibrator(Protocol):
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take back what ``state`` returned."""
         ...
+
+
+def surprise(tail_probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """
+    Return the anomaly score of tail probabilities: 0 = usual, 1 = as good as never seen; NaN stays NaN.
+
+    ``clip(-log10(p) / 16, 0, 1)``. Sixteen decades, since doubles do not resolve more below 1 and no
+    fleet lives long enough to tell rarer things apart.
+    """
+    with np.errstate(divide="ignore"):
+        return np.clip(-np.log10(tail_probability) / 16.0, 0.0, 1.0)

@@ -1,0 +1,68 @@
+"""What a detector remembers of each series: named arrays, indexed by series id, that grow by doubling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldaisle.detector import Ids
+
+Where = slice | NDArray[np.int64]
+"""Rows of a column: a slice where the ids follow one another, so that reading them copies nothing."""
+
+_FIRST = 256
+
+
+class Columns:
+    """Columns of one length; ``fresh`` names each with the value that a series unknown so far holds."""
+
+    def __init__(self, fresh: Mapping[str, Any]) -> None:
+        self._fresh = {name: np.asarray(value) for name, value in fresh.items()}
+        self._columns = {name: np.full(_FIRST, value, value.dtype) for name, value in self._fresh.items()}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._columns[name]
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    def reach(self, ids: Ids) -> None:
+        """Grow until every one of ``ids`` has a row."""
+        need = int(ids.max(initial=-1)) + 1
+        size = len(self)
+        if need <= size:
+            return
+        while size < need:
+            size *= 2
+        for name, old in self._columns.items():
+            grown = np.full(size, self._fresh[name], old.dtype)
+            grown[: len(old)] = old
+            self._columns[name] = grown
+
+    def clear(self, ids: Ids) -> None:
+        """Make ``ids`` unknown again; those without a row are so already."""
+        rows = ids[ids < len(self)]
+        for name, column in self._columns.items():
+            column[rows] = self._fresh[name]
+
+    def where(self, ids: Ids) -> Where:
+        """Return the rows of ``ids``. Raises IndexError for an id that was never admitted."""
+        if len(ids) == 0:
+            return slice(0, 0)
+        first, last = int(ids[0]), int(ids[-1])
+        if last - first == len(ids) - 1 and (len(ids) < 3 or bool((np.diff(ids) == 1).all())):
+            if last >= len(self):
+                raise IndexError(f"series {last} was never admitted")
+            return slice(first, last + 1)
+        return ids
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return copies of all columns."""
+        return {name: column.copy() for name, column in self._columns.items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what ``state`` returned. Raises KeyError where a column is missing."""
+        self._columns = {name: np.array(state[name], value.dtype) for name, value in self._fresh.items()}

@@ -13,6 +13,7 @@ from coldaisle.incident import Incident, IncidentState
 from coldaisle.matcher import Matcher
 from coldaisle.series import Series
 from coldaisle.severity import Severity
+from coldaisle.silence import Silence
 
 
 class Line(NamedTuple):
@@ -101,9 +102,23 @@ class Notification:
     sent_at: int | None = None
 
 
+class AuditEntry(NamedTuple):
+    """One thing that a person did."""
+
+    timestamp: int
+    actor: str
+    action: str  # acknowledged, unacknowledged, resolved, reopened, note, silenced, silence expired, requeued
+    subject: str  # the id of the incident, silence or notification
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class IncidentQuery:
-    """Which incidents; an empty query means all. ``text`` is searched in title, explanation and entities."""
+    """
+    Which incidents; an empty query means all.
+
+    ``text`` is searched in title, explanation and entities, whatever its case; every word must be found.
+    """
 
     states: tuple[IncidentState, ...] = ()
     severities: tuple[Severity, ...] = ()
@@ -116,14 +131,16 @@ class IncidentQuery:
 
 
 class IncidentStore(Protocol):
-    """Keeps incidents with their outbox."""
+    """Keeps incidents with their outbox, the silences and a record of what people did."""
 
     def save(self, incident: Incident, notifications: Sequence[Notification] = ()) -> Incident:
         """
         Write an incident and its notifications in one transaction; return it with its new version.
 
         A new incident carries version 0, a known one the version it was read with. Raises Transient when
-        somebody else changed it in between (read it again) or the database is away.
+        somebody else changed it in between (read it again) or the database is away. A window of evidence
+        that was stored once stays, even if ``incident`` comes without it (from ``find``). A notification
+        whose id is known already is left as it is. New lines of the timeline by a person enter the audit.
         """
         ...
 
@@ -139,12 +156,19 @@ class IncidentStore(Protocol):
         """Return how many incidents ``query`` means, whatever its limit."""
         ...
 
-    def lease(self, now: int, limit: int, lease_seconds: float) -> list[Notification]:
-        """Return due notifications of the outbox, nobody else's until the lease ends."""
+    def lease(
+        self, now: int, limit: int, lease_seconds: float, receivers: Sequence[str] | None = None
+    ) -> list[Notification]:
+        """
+        Return due notifications of the outbox, nobody else's until the lease ends; the oldest first.
+
+        Of one incident and one receiver only the oldest waiting notification is ever due, so that nobody
+        hears "resolved" before "opened". ``receivers`` limits whose.
+        """
         ...
 
     def settle(self, notification: Notification) -> None:
-        """Write what became of a leased notification."""
+        """Write what became of a leased notification and end its lease; one that was sent stays sent."""
         ...
 
     def notifications(
@@ -154,7 +178,23 @@ class IncidentStore(Protocol):
         ...
 
     def requeue(self, notification_id: str, now: int) -> bool:
-        """Send a dead notification once more; return whether there was one."""
+        """Let a dead notification begin anew, as if created at ``now``; return whether there was one."""
+        ...
+
+    def save_silence(self, silence: Silence) -> None:
+        """Write a silence; one with the same id is replaced."""
+        ...
+
+    def silences(self, now: int | None = None) -> list[Silence]:
+        """Return the silences that hold at ``now`` (None = every one ever made), the newest first."""
+        ...
+
+    def expire_silence(self, silence_id: str, now: int, actor: str = "coldaisle") -> bool:
+        """End a silence at ``now``; return whether there was one that had not ended yet."""
+        ...
+
+    def audit(self, subject: str | None = None, limit: int = 100) -> list[AuditEntry]:
+        """Return what people did (to ``subject``, an id), the newest first."""
         ...
 
     def close(self) -> None:

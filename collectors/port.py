@@ -9,6 +9,13 @@ from coldaisle.event import Event
 from coldaisle.frame import Block, Sample
 
 
+class Unread(NamedTuple):
+    """Something that a scrape should have read and could not; the runner counts it, nobody invents a zero."""
+
+    what: str  # the file, the line or the call, for the log
+    reason: str  # few words from a small set: ``permission``, ``missing``, ``malformed``, ``deadline``
+
+
 class Collector(Protocol):
     """
     Reads one kind of hardware or service.
@@ -21,7 +28,7 @@ class Collector(Protocol):
         """The collector's word in configuration and in the label ``collector``."""
         ...
 
-    def collect(self, now: int) -> Iterable[Sample | Event]:
+    def collect(self, now: int) -> Iterable[Sample | Event | Unread]:
         """
         Read once. ``now`` is Unix nanoseconds, for values that carry no time of their own.
 

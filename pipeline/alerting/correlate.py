@@ -1,0 +1,232 @@
+"""Sort alerts into groups with one likely cause each, by time and by the physical graph."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from coldaisle.clock import SECOND
+from coldaisle.severity import Severity
+from coldaisle.topology import kind_of
+from pipeline.alerting.graph import Graph
+from pipeline.alerting.settings import AlertSettings
+from pipeline.alerting.symptoms import Symptom, plausible
+from pipeline.alerting.track import Track
+
+STRONG = 0.8
+"""From this strength a finding is direct evidence against the entity it names."""
+_MIN_PLAUSIBLE = 0.3
+_DEVICES = frozenset({"pdu", "ups", "crac", "cdu", "switch"})
+_WIDE = frozenset({"row", "site"})
+_MASS_UNITS = 5  # so many units falling silent together have one cause, whatever share of the hall they are
+_MASS_SECONDS = 60
+_LASTING = 4  # how many slow windows the consequences of a cause that still holds may trail behind it
+_SLOW = frozenset({Symptom.THERMAL, Symptom.SPEED})
+_WEIGHT = {Severity.PAGE: 1.0, Severity.TICKET: 0.8, Severity.INFO: 0.2}
+
+
+@dataclass(slots=True)
+class Group:
+    """Alerts with one likely cause; ``scope`` is what they share."""
+
+    scope: str
+    tracks: list[Track]
+
+
+@dataclass(slots=True)
+class _Atom:
+    """All alerts of one symptom on one unit: what a cause either explains or does not."""
+
+    unit: str
+    symptom: Symptom
+    start: int
+    tracks: list[Track] = field(default_factory=list)
+    weight: float = 0.0
+    strength: float = 0.0
+    firing: bool = False
+
+    def add(self, track: Track) -> None:
+        self.tracks.append(track)
+        self.start = min(self.start, track.starts_at)
+        # The second alert of one kind on one unit adds little; four hundred add no more than two.
+        self.weight = min(1.5, self.weight + _WEIGHT[track.severity] * track.strength / (1 + len(self.tracks) // 2))
+        self.strength = max(self.strength, track.strength)
+        self.firing = self.firing or track.firing
+
+
+def anchor(track: Track, graph: Graph) -> str:
+    """Return where an alert belongs in the graph; one that speaks of many belongs to what they share most tightly."""
+    if len(track.members) < 2:
+        return track.members[0] if track.members else track.entity
+    counts: Counter[str] = Counter()
+    for member in track.members:
+        counts.update(graph.causes(member))
+    total = len(track.members)
+
+    def tightness(candidate: str) -> tuple[float, float]:
+        below = sum(graph.reach_counts(candidate).values()) + 1
+        return counts[candidate] / below, plausible(candidate, track.symptom)
+
+    shared = [candidate for candidate, count in counts.items() if count >= 0.9 * total]
+    return max(sorted(shared), key=tightness) if shared else track.entity
+
+
+def correlate(tracks: Iterable[Track], graph: Graph, settings: AlertSettings) -> list[Group]:
+    """
+    Return groups of ``tracks``, each track in exactly one; the best explained group first.
+
+    Greedy cover: every possible cause is scored by what it explains (coverage, weighted by strength and by
+    the plausibility of the symptom), by the share of its reach that is harmed, and by direct evidence on
+    itself; the best takes its alerts, and the rest is scored again. Cost grows with the number of alerts
+    times the height of the graph, not with its square. ``docs/correlation.md`` gives the formulae.
+    """
+    return _Cover(tracks, graph, settings).groups()
+
+
+class _Cover:
+    def __init__(self, tracks: Iterable[Track], graph: Graph, settings: AlertSettings) -> None:
+        self._graph = graph
+        self._quick = round(settings.merge_window_seconds * SECOND)
+        self._slow = round(settings.slow_window_seconds * SECOND)
+        self._atoms = self._build(tracks)
+        self._alive = [True] * len(self._atoms)
+        self._covers: dict[str, list[int]] = {}
+        for index, atom in enumerate(self._atoms):
+            for cause in graph.causes(atom.unit):
+                if cause == atom.unit or plausible(cause, atom.symptom) >= _MIN_PLAUSIBLE:
+                    self._covers.setdefault(cause, []).append(index)
+
+    def _build(self, tracks: Iterable[Track]) -> list[_Atom]:
+        atoms: dict[tuple[str, Symptom, int], _Atom] = {}
+        newest: dict[tuple[str, Symptom], int] = {}
+        for track in sorted(tracks, key=lambda one: (one.starts_at, one.fingerprint)):
+            unit = self._graph.unit(anchor(track, self._graph))
+            place = (unit, track.symptom)
+            run = newest.setdefault(place, 0)
+            atom = atoms.get((*place, run))
+            window = self._slow if track.symptom in _SLOW else self._quick
+            if atom is None or track.starts_at - atom.tracks[-1].starts_at > window:
+                run = newest[place] = run + 1
+                atom = atoms[(*place, run)] = _Atom(unit, track.symptom, track.starts_at)
+            atom.add(track)
+        return list(atoms.values())
+
+    def groups(self) -> list[Group]:
+        heap = [(-score, cause) for cause in self._covers if (score := self._score(cause)[0]) > 0]
+        heapq.heapify(heap)
+        found: list[Group] = []
+        homes: dict[str, Group] = {}  # dead units: whatever else is odd about them follows
+        while heap:
+            _, cause = heapq.heappop(heap)
+            score, chosen = self._score(cause)
+            if score <= 0:
+                continue
+            if heap and score < -heap[0][0] - 1e-9:
+                heapq.heappush(heap, (-score, cause))
+                continue
+            group = self._home(chosen, homes) or Group(cause, [])
+            if not group.tracks:
+                found.append(group)
+            for index in chosen:
+                self._alive[index] = False
+                atom = self._atoms[index]
+                group.tracks += atom.tracks
+                if atom.symptom in (Symptom.SILENCE, Symptom.POWER) and atom.strength >= STRONG:
+                    homes.setdefault(atom.unit, group)
+                if len(chosen) > 1:
+                    homes.setdefault(atom.unit, group) if atom.symptom in _SLOW else None
+        return found
+
+    def _home(self, chosen: Sequence[int], homes: dict[str, Group]) -> Group | None:
+        """A lone oddity of a unit that a chosen cause already explains belongs to that cause, unless it is a fault."""
+        units = {self._atoms[index].unit for index in chosen}
+        if len(units) != 1:
+            return None
+        home = homes.get(next(iter(units)))
+        if home is None:
+            return None
+        start = min(track.starts_at for track in home.tracks)
+        for index in chosen:
+            atom = self._atoms[index]
+            own_fault = atom.strength >= STRONG and atom.symptom in (Symptom.DEVICE, Symptom.SENSOR)
+            if own_fault or atom.start < start - self._quick:
+                return None
+        return home
+
+    def _score(self, cause: str) -> tuple[float, list[int]]:
+        """Return how well ``cause`` explains what is left, and which atoms it would take."""
+        alive = [index for index in self._covers[cause] if self._alive[index]]
+        if not alive:
+            return 0.0, []
+        direct = [index for index in alive if self._atoms[index].unit == cause]
+        if len(alive) == len(direct):
+            taken = self._run(direct, None)
+            return sum(self._atoms[index].weight for index in taken), taken
+        strong = [self._atoms[i] for i in direct if self._atoms[i].strength >= STRONG]
+        since = min((atom.start for atom in strong), default=None)
+        lasting = kind_of(cause) in _DEVICES and any(atom.firing for atom in strong)
+        taken = self._run(alive, since, lasting)
+        units = {self._atoms[index].unit for index in taken} - {cause}
+        own = sum(self._atoms[index].weight for index in taken if self._atoms[index].unit == cause)
+        if not units:
+            return own, taken
+        share = self._share(cause, units)
+        if strong:
+            share = max(share, 0.9)
+        elif not self._believable(cause, taken, units, share, own > 0):
+            return own, [index for index in taken if self._atoms[index].unit == cause]
+        explained = sum(
+            self._atoms[index].weight * plausible(cause, self._atoms[index].symptom)
+            for index in taken
+            if self._atoms[index].unit != cause
+        )
+        return explained * (0.3 + 0.7 * share) + own * (2.0 if strong else 1.0), taken
+
+    def _believable(self, cause: str, taken: list[int], units: set[str], share: float, touched: bool) -> bool:
+        """Whether so many of a cause's dependants are harmed at once that chance is the worse explanation."""
+        if len(units) < 2:
+            return touched and share >= 0.1
+        kind = kind_of(cause)
+        if kind == "job":
+            return share >= 0.3 or touched
+        symptoms = Counter(self._atoms[index].symptom for index in taken)
+        if symptoms[Symptom.SILENCE] >= _MASS_UNITS and self._together(taken):
+            return True
+        if kind in _WIDE:
+            return len(units) >= 3 and share >= 0.4
+        return share >= 0.4 or (len(units) >= 3 and share >= 0.25)
+
+    def _together(self, taken: list[int]) -> bool:
+        starts = sorted(self._atoms[i].start for i in taken if self._atoms[i].symptom is Symptom.SILENCE)
+        return starts[len(starts) * 9 // 10] - starts[len(starts) // 10] <= _MASS_SECONDS * SECOND
+
+    def _share(self, cause: str, units: set[str]) -> float:
+        below = self._graph.reach_counts(cause)
+        harmed = Counter(kind_of(unit) for unit in units)
+        if harmed["node"]:
+            return min(1.0, harmed["node"] / max(1, below["node"]))
+        return max(min(1.0, count / max(1, below[kind])) if count > 1 else 0.0 for kind, count in harmed.items())
+
+    def _run(self, indices: list[int], since: int | None, lasting: bool = False) -> list[int]:
+        """Return the atoms that hang together in time; those that began well before ``since`` had another cause."""
+        if len(indices) == 1:
+            return indices
+        ordered = sorted(indices, key=lambda index: self._atoms[index].start)
+        if since is not None:
+            ordered = [index for index in ordered if self._atoms[index].start >= since - self._quick]
+            if lasting:
+                end = since + _LASTING * self._slow
+                return [index for index in ordered if self._atoms[index].start <= end]
+        runs: list[list[int]] = []
+        for index in ordered:
+            atom = self._atoms[index]
+            if runs:
+                before = self._atoms[runs[-1][-1]]
+                both_slow = atom.symptom in _SLOW and before.symptom in _SLOW
+                if atom.start - before.start <= (self._slow if both_slow else self._quick):
+                    runs[-1].append(index)
+                    continue
+            runs.append([index])
+        return max(runs, key=lambda run: sum(self._atoms[index].weight for index in run))

@@ -1,0 +1,278 @@
+"""Say what is wrong, where, since when, why it is believed, how far it reaches and what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coldaisle.clock import MINUTE
+from coldaisle.severity import Severity
+from coldaisle.topology import kind_of
+from pipeline.alerting.correlate import STRONG, anchor
+from pipeline.alerting.graph import Graph
+from pipeline.alerting.suspects import Verdict
+from pipeline.alerting.symptoms import Symptom, plausible
+from pipeline.alerting.track import Track
+from pipeline.alerting.words import at, called, capital, counts, duration, kind_word, names, number, sentence
+
+_MOST_REASONS = 12
+_CONDITION = {
+    Symptom.THERMAL: "too warm or short of cooling",
+    Symptom.POWER: "showing power trouble",
+    Symptom.SILENCE: "silent",
+    Symptom.LINK: "showing link errors",
+    Symptom.DEVICE: "reporting device faults",
+    Symptom.SPEED: "slower than expected",
+    Symptom.SENSOR: "sending readings that cannot be right",
+    Symptom.OTHER: "unusual",
+}
+_EFFECT = {
+    Symptom.THERMAL: "warms",
+    Symptom.POWER: "is short of power",
+    Symptom.LINK: "loses links",
+    Symptom.SPEED: "slows down",
+}
+_ALTERNATIVES = {
+    Symptom.SILENCE: "Telemetry alone cannot tell whether power, the network or the collecting path failed",
+    Symptom.THERMAL: "cooling, air or coolant flow, or a change of load",
+    Symptom.POWER: "a feed, a breaker or a power cap",
+    Symptom.LINK: "a switch, its optics or its firmware",
+    Symptom.SPEED: "the job itself, storage, or a shared limit on power or heat",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The words of an incident."""
+
+    title: str
+    explanation: str
+    reasons: tuple[str, ...]
+    action: str
+    runbook: str
+
+
+def explain(tracks: Sequence[Track], verdict: Verdict, graph: Graph, now: int) -> Account:
+    """Return the words for a group of alerts whose suspect is ``verdict.suspect``."""
+    return _Teller(tracks, verdict, graph, now).account()
+
+
+def ranked(tracks: Sequence[Track], suspect: str) -> list[Track]:
+    """Return ``tracks`` with the strongest evidence first; what was seen on the suspect before the rest."""
+    return sorted(
+        tracks,
+        key=lambda t: (-t.severity.rank, t.entity != suspect, -t.strength, t.starts_at, t.name, t.entity),
+    )
+
+
+class _Teller:
+    def __init__(self, tracks: Sequence[Track], verdict: Verdict, graph: Graph, now: int) -> None:
+        self._verdict, self._graph, self._now = verdict, graph, now
+        self._suspect = verdict.suspect
+        worth = [track for track in tracks if track.severity is not Severity.INFO]
+        self._tracks = ranked(worth or tracks, self._suspect)
+        self._all = tracks
+        self._on_suspect = [track for track in self._tracks if anchor(track, graph) == self._suspect]
+        self._silent = [track for track in self._tracks if track.symptom is Symptom.SILENCE]
+        self._places = list(dict.fromkeys(place for track in self._tracks for place in track.places))
+
+    def account(self) -> Account:
+        lead = (self._on_suspect or self._tracks)[0]
+        return Account(
+            title=self._title(),
+            explanation=self._explanation(),
+            reasons=self._reasons(),
+            action=self._action(),
+            runbook=next((t.best.runbook for t in (lead, *self._tracks) if t.best.runbook), ""),
+        )
+
+    # -- what ----------------------------------------------------------------------------------------------------
+
+    def _title(self) -> str:
+        silent = list(dict.fromkeys(place for track in self._silent for place in track.places))
+        if len(silent) >= 2 and 2 * len(silent) > len(self._places) and not self._strong_other_than_silence():
+            return self._silence_title(silent)
+        if self._on_suspect:
+            return self._direct_title(self._on_suspect[0])
+        return self._shared_title()
+
+    def _strong_other_than_silence(self) -> bool:
+        return any(t.strength >= STRONG and t.symptom is not Symptom.SILENCE for t in self._on_suspect)
+
+    def _silence_title(self, silent: Sequence[str]) -> str:
+        starts = sorted(t.starts_at for t in self._silent for _ in t.places)
+        spread = starts[len(starts) * 98 // 100] - starts[0]
+        kind, _ = Counter(kind_of(one) for one in silent).most_common(1)[0]
+        many = sum(1 for one in silent if kind_of(one) == kind)
+        total = self._graph.reach_counts(self._suspect)[kind]
+        where = "" if kind_of(self._suspect) in ("site", kind) else f" of {called(self._suspect)}"
+        if total == many:
+            who = f"All {many:,} {kind_word(kind, many)}{where}" if many > 2 else f"Both {kind_word(kind, 2)}{where}"
+        elif total > many:
+            who = f"{many:,} of {total:,} {kind_word(kind, total)}{where}"
+        else:
+            who = f"{many:,} {kind_word(kind, many)}"
+        return f"{who} fell silent within {duration(spread)}" if spread < 10 * MINUTE else f"{who} are silent"
+
+    def _direct_title(self, lead: Track) -> str:
+        what = self._said(lead)
+        others = self._consequences()
+        if not others:
+            return what
+        effect = Counter(track.symptom for track in others).most_common(1)[0][0]
+        where = self._common_place(others)
+        if where is not None and effect in _EFFECT and where != self._suspect:
+            return f"{capital(called(where))[:1].upper()}{called(where)[1:]} {_EFFECT[effect]}: {what}"
+        units = list(dict.fromkeys(place for track in others for place in track.places))
+        if len(units) < 2:
+            return what
+        return f"{what}; {counts(units)} affected"
+
+    def _said(self, track: Track) -> str:
+        text = (track.best.summary or track.best.explanation).strip().rstrip(".")
+        more = len(track.series) - 1
+        if more > 0:
+            text += f" (and {number(more, 'more sensor')})"
+        return text or f"{track.name} on {called(track.entity)}"
+
+    def _consequences(self) -> list[Track]:
+        return [track for track in self._tracks if track not in self._on_suspect]
+
+    def _common_place(self, tracks: Sequence[Track]) -> str | None:
+        """The row or rack that holds all of ``tracks``, when there is exactly one such."""
+        for kind in ("rack", "row"):
+            found = {self._graph.topology.within(place, kind) for track in tracks for place in track.places}
+            if len(found) == 1:
+                return next(iter(found))
+        return None
+
+    def _shared_title(self) -> str:
+        symptom = Counter(track.symptom for track in self._tracks).most_common(1)[0][0]
+        units = list(dict.fromkeys(self._graph.unit(place) for place in self._places))
+        kind, many = Counter(kind_of(unit) for unit in units).most_common(1)[0]
+        total = self._graph.reach_counts(self._suspect)[kind]
+        share = f"{many:,} of {total:,}" if total > many else f"All {many:,}" if total == many > 1 else f"{many:,}"
+        where = "" if self._suspect == "site/site" else f" of {called(self._suspect)}"
+        if len(units) == 1:
+            parts = counts(place for place in self._places if place != units[0])
+            return f"{called(units[0])}: {parts} {_CONDITION[symptom]}" if parts else self._said(self._tracks[0])
+        return f"{share} {kind_word(kind, max(many, total))}{where} are {_CONDITION[symptom]}"
+
+    # -- why -----------------------------------------------------------------------------------------------------
+
+    def _explanation(self) -> str:
+        first = min(track.starts_at for track in self._tracks)
+        lead = (self._on_suspect or self._tracks)[0]
+        parts = [sentence(lead.best.explanation or self._said(lead)), f"First evidence at {at(first)}."]
+        if len(self._all) > 1 or len(self._places) > 1:
+            reach = counts(self._places) or "the site"
+            parts.append(f"It reaches {reach}: {self._by_symptom()}.")
+        gone = self._recovery()
+        if gone:
+            parts.append(gone)
+        parts.append(self._belief())
+        unknown = self._unknown()
+        if unknown:
+            parts.append(unknown)
+        return " ".join(parts)
+
+    def _by_symptom(self) -> str:
+        found: dict[Symptom, set[str]] = {}
+        for track in self._tracks:
+            found.setdefault(track.symptom, set()).update(track.places)
+        ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+        return "; ".join(f"{counts(places) or number(len(places), 'place')} {_CONDITION[s]}" for s, places in ordered)
+
+    def _recovery(self) -> str:
+        held = [track for track in self._tracks if track.firing]
+        if not held:
+            return "Every alert has ended."
+        now = {place for track in held for place in (track.holding or track.places)}
+        back = [place for place in self._places if place not in now]
+        if not back:
+            return ""
+        return f"{counts(back)} recovered, {counts(now)} did not yet."
+
+    def _belief(self) -> str:
+        suspect = called(self._suspect)
+        sure = f"confidence {100 * self._verdict.confidence:.0f} %"
+        if self._on_suspect:
+            if len(self._tracks) == len(self._on_suspect):
+                return f"All evidence is on {suspect} itself ({sure})."
+            share = f"{100 * self._verdict.coverage:.0f} %"
+            return f"{suspect} is suspected: it has evidence of its own and can explain {share} of the alerts ({sure})."
+        if self._suspect == "site/site":
+            return f"Nothing smaller than the site explains all of it ({sure})."
+        return (
+            f"{suspect} is suspected only because it is what the affected have in common; "
+            f"nothing was seen on it directly ({sure})."
+        )
+
+    def _unknown(self) -> str:
+        if self._silent and not self._strong_other_than_silence():
+            rest = _ALTERNATIVES[Symptom.SILENCE]
+            shared = self._rivals()
+            return f"{rest}{f'; {names(shared)} would explain it too' if shared else ''}."
+        if self._on_suspect or self._suspect == "site/site":
+            return ""
+        symptom = self._tracks[0].symptom
+        shared = self._rivals()
+        if shared:
+            return f"{names(shared)} would explain it too."
+        return f"Possible causes: {_ALTERNATIVES[symptom]}." if symptom in _ALTERNATIVES else ""
+
+    def _rivals(self) -> list[str]:
+        """Other plausible causes shared by everything that is affected."""
+        symptom = self._tracks[0].symptom
+        shared: set[str] | None = None
+        for place in self._places[:200]:
+            mine = set(self._graph.causes(place))
+            shared = mine if shared is None else shared & mine
+        wide = {self._suspect, *self._graph.topology.ancestors(self._suspect), self._graph.site(self._suspect)}
+        return sorted(
+            one
+            for one in (shared or set()) - wide - set(self._places)
+            if kind_of(one) not in ("site", "row") and plausible(one, symptom) >= 0.5
+        )
+
+    def _reasons(self) -> tuple[str, ...]:
+        groups: dict[tuple[str, str], list[Track]] = {}
+        for track in self._tracks:
+            groups.setdefault((track.name, kind_of(track.entity)), []).append(track)
+        lines: dict[str, None] = {}
+        for tracks in groups.values():
+            lines[self._reason(tracks)] = None
+        shown = list(lines)
+        if len(shown) > _MOST_REASONS:
+            shown = [*shown[: _MOST_REASONS - 1], f"{len(shown) - _MOST_REASONS + 1} further kinds of evidence"]
+        return tuple(shown)
+
+    def _reason(self, tracks: Sequence[Track]) -> str:
+        lead = tracks[0]
+        said = (lead.best.explanation or lead.best.summary).strip().rstrip(".") or lead.name
+        if len(tracks) == 1:
+            if len(lead.series) > 1:
+                listed = names([f"x/{one}" for one in lead.series])
+                return f"{len(lead.series):,} sensors of {called(lead.entity)} ({listed}): {said}"
+            again = f" ({lead.occurrences} times)" if lead.occurrences > 1 and lead.best.detector == "event" else ""
+            if len(lead.members) > 1:
+                return f"{said} ({names(lead.members)})"
+            return said + again
+        kinds = f"{len(tracks):,} {kind_word(kind_of(lead.entity), len(tracks))}"
+        return f"{kinds} ({names([t.entity for t in tracks])}), the strongest: {said}"
+
+    # -- what to do ------------------------------------------------------------------------------------------------
+
+    def _action(self) -> str:
+        silent = sum(len(track.places) for track in self._silent)
+        if silent >= 5 and 2 * silent > len(self._places) and not self._strong_other_than_silence():
+            suspect = "the site" if kind_of(self._suspect) == "site" else called(self._suspect)
+            return (
+                f"Find out which it is: look whether one of {names(self._places)} answers to ping and to its "
+                f"management controller. If so, mend the collecting path; if not, check power and network of {suspect}."
+            )
+        for track in (*self._on_suspect, *self._tracks):
+            if track.best.action:
+                return track.best.action
+        return f"Look at {called(self._suspect)}: {sentence(self._said(self._tracks[0]))}"

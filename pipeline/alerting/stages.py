@@ -1,0 +1,142 @@
+"""The first stage: findings and events become alerts, each finding once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from coldaisle.alert import fingerprint
+from coldaisle.anomaly import Anomaly, Phase
+from coldaisle.clock import SECOND
+from coldaisle.event import Event
+from coldaisle.selfstats import SelfStats
+from coldaisle.topology import Topology
+from pipeline.alerting.track import Track
+
+
+class EventRule(Protocol):
+    """A rule that turns an event into a finding."""
+
+    @property
+    def name(self) -> str:
+        """The rule's name."""
+        ...
+
+    @property
+    def hold_seconds(self) -> float:
+        """How long the finding holds after the last such event."""
+        ...
+
+    def finding(self, event: Event, topology: Topology) -> Anomaly | None:
+        """Return what ``event`` says: opened, or closed where it clears; None = it is not about this rule."""
+        ...
+
+
+class EventRules(Protocol):
+    """The rules on events; the first that matches an event holds."""
+
+    def event_rules(self) -> Sequence[EventRule]:
+        """Return the rules in their order."""
+        ...
+
+
+class Heard(NamedTuple):
+    """What became of one finding."""
+
+    track: Track
+    change: str  # new, back, worse, ended
+
+
+class Deduplicate:
+    """
+    Keeps one Track per alert; a finding heard again changes nothing.
+
+    Owned by one Alerter, not thread-safe.
+    """
+
+    def __init__(self, rules: EventRules, topology: Topology, stats: SelfStats) -> None:
+        self._rules = rules
+        self._topology = topology
+        self._stats = stats
+        self._holding: dict[str, Track] = {}
+        self.tracks: dict[str, Track] = {}
+
+    def findings(self, events: Sequence[Event]) -> Iterator[tuple[Anomaly, float]]:
+        """Yield the findings of events with the seconds they hold."""
+        rules = self._rules.event_rules()
+        for event in events:
+            for rule in rules:
+                found = rule.finding(event, self._topology)
+                if found is not None:
+                    yield found, rule.hold_seconds
+                    break
+
+    def take(self, anomaly: Anomaly, now: int, hold_seconds: float | None = None) -> Heard | None:
+        """Take one finding; return what changed, None where nothing did."""
+        self._stats.add("alerting_findings_total", phase=anomaly.phase.value)
+        key = fingerprint(anomaly.rule, anomaly.entity)
+        track = self.tracks.get(key)
+        if anomaly.phase is Phase.CLOSED:
+            if track is None:
+                self._stats.add("alerting_findings_dropped_total", reason="closed_but_never_opened")
+                return None
+            if hold_seconds is not None:
+                track.end(anomaly.updated_at)
+                return Heard(track, "ended")
+            return Heard(track, "ended") if track.release(anomaly) else None
+        if track is None:
+            track = self.tracks[key] = Track.of(anomaly, now)
+            self._stats.add("alerting_alerts_total")
+            self._hold(track, anomaly, hold_seconds)
+            return Heard(track, "new")
+        was_firing = track.firing
+        news = track.hold(anomaly)
+        self._hold(track, anomaly, hold_seconds)
+        if not was_firing and track.firing:
+            return Heard(track, "back")
+        if not news:
+            return None
+        return Heard(track, "worse")
+
+    def begin_anew(self, anomaly: Anomaly, now: int, hold_seconds: float | None = None) -> Heard:
+        """Forget an alert that is over and begin it as a new one."""
+        key = fingerprint(anomaly.rule, anomaly.entity)
+        self.tracks.pop(key, None)
+        self._holding.pop(key, None)
+        track = self.tracks[key] = Track.of(anomaly, now)
+        self._stats.add("alerting_alerts_total")
+        self._hold(track, anomaly, hold_seconds)
+        return Heard(track, "new")
+
+    def expire(self, now: int) -> list[Heard]:
+        """End the events' findings whose time has passed."""
+        over = [(key, track) for key, track in self._holding.items() if (track.hold_until or 0) <= now]
+        found = []
+        for key, track in over:
+            del self._holding[key]
+            if track.firing:
+                track.end(track.hold_until or now)
+                found.append(Heard(track, "ended"))
+        return found
+
+    def forget(self, track: Track) -> None:
+        """Drop an alert that no incident needs any more."""
+        self.tracks.pop(track.fingerprint, None)
+        self._holding.pop(track.fingerprint, None)
+
+    def adopt(self, track: Track) -> None:
+        """Take in an alert from the store; an event's finding holds for its rule's time from its last event."""
+        self.tracks[track.fingerprint] = track
+        if not track.firing or track.best.detector != "event":
+            return
+        hold = next((rule.hold_seconds for rule in self._rules.event_rules() if rule.name == track.name), None)
+        if hold is not None:
+            track.hold_until = track.updated_at + round(hold * SECOND)
+            self._holding[track.fingerprint] = track
+
+    def _hold(self, track: Track, anomaly: Anomaly, hold_seconds: float | None) -> None:
+        if hold_seconds is None or not track.firing:
+            return
+        until = anomaly.updated_at + round(hold_seconds * SECOND)
+        track.hold_until = max(track.hold_until or 0, until)
+        self._holding[track.fingerprint] = track

@@ -16,14 +16,13 @@ from coldaisle.clock import SECOND
 from coldaisle.errors import ConfigError
 from coldaisle.frame import Block
 from coldaisle.series import Layout, Series, labels_of
+from coldaisle.store.text_codes import Codes, Words, distinct
 
 _BATCH = 1 << 18
 _INTERVAL_ROWS = 1 << 21
 _MAX_EMPTY_STEPS = 100_000
 _NS = "timestamp[ns, UTC]"
 _BROKEN = (pa.ArrowException, OSError)
-
-Codes = NDArray[np.int64]
 
 
 class SampleFile:
@@ -196,15 +195,14 @@ class _Numbers:
         self.series: list[Series] = []
         self._by_series: dict[Series, int] = {}
         self._by_key: dict[bytes, int] = {}
-        self._words: dict[str, int] = {}
-        self._texts: list[str] = []
+        self._words = Words()
 
     def of(self, columns: dict[str, Any]) -> NDArray[np.int32]:
         """Return the number of each row's series."""
-        names = [self._codes(columns["node"]), self._codes(columns["metric"])]
+        names = [self._words.codes(columns["node"]), self._words.codes(columns["metric"])]
         keys, items = self._labels(columns["labels"])
         parts = [*names, *(part for j in range(keys.shape[1]) for part in (keys[:, j], items[:, j]))]
-        dense, firsts = _distinct(parts, len(self._texts) + 1)
+        dense, firsts = distinct(parts, len(self._words) + 1)
         rows = np.column_stack([part[firsts] for part in parts]).astype(np.int32)
         table = np.array([self._number(row) for row in rows], np.int32)
         return table[dense]
@@ -214,7 +212,7 @@ class _Numbers:
         known = self._by_key.get(key)
         if known is not None:
             return known
-        text = [self._texts[code] if code >= 0 else "" for code in row.tolist()]
+        text = [self._words.texts[code] if code >= 0 else "" for code in row.tolist()]
         present = (row[2::2] >= 0) & (row[3::2] >= 0)
         labels = {k: v for k, v, here in zip(text[2::2], text[3::2], present, strict=True) if here}
         if text[0]:
@@ -226,27 +224,6 @@ class _Numbers:
         self._by_key[key] = number
         return number
 
-    def _codes(self, column: Any) -> Codes:
-        """Return a number for the text of each row, the same all through the file; -1 for null."""
-        if pa.types.is_null(column.type):
-            return np.full(len(column), -1, np.int64)
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
-        table = np.array([self._code(text) for text in column.dictionary.to_pylist()] or [-1], np.int64)
-        indices = column.indices.cast(pa.int64())
-        found = table[indices.fill_null(0).to_numpy(zero_copy_only=False)]
-        if indices.null_count:
-            found[indices.is_null().to_numpy(zero_copy_only=False)] = -1
-        return np.asarray(found)
-
-    def _code(self, text: str | None) -> int:
-        if text is None:
-            return -1
-        code = self._words.setdefault(text, len(self._texts))
-        if code == len(self._texts):
-            self._texts.append(text)
-        return code
-
     def _labels(self, column: Any) -> tuple[Codes, Codes]:
         """Return the codes of names and values, [rows, most labels of any row], -1 where a row has fewer."""
         n = len(column)
@@ -254,14 +231,14 @@ class _Numbers:
             return np.empty((n, 0), np.int64), np.empty((n, 0), np.int64)
         if pa.types.is_struct(column.type):
             fields = [column.type.field(i).name for i in range(column.type.num_fields)]
-            keys = np.tile(np.array([self._code(name) for name in fields], np.int64), (n, 1))
-            columns = [self._codes(each) for each in column.flatten()]
+            keys = np.tile(np.array([self._words.code(name) for name in fields], np.int64), (n, 1))
+            columns = [self._words.codes(each) for each in column.flatten()]
             return keys, np.column_stack(columns) if columns else np.empty((n, 0), np.int64)
         offsets = column.offsets.to_numpy().astype(np.int64)
         counts = np.diff(offsets)
         if column.null_count:
             counts[column.is_null().to_numpy(zero_copy_only=False)] = 0
-        keys, items = self._codes(column.keys), self._codes(column.items)
+        keys, items = self._words.codes(column.keys), self._words.codes(column.items)
         most = int(counts.max(initial=0))
         place = offsets[:-1, None] + np.arange(most)
         if counts.min(initial=most) == most:
@@ -269,21 +246,6 @@ class _Numbers:
         here = np.arange(most) < counts[:, None]
         place = np.where(here, place, 0)
         return np.where(here, keys[place], -1), np.where(here, items[place], -1)
-
-
-def _distinct(parts: list[Codes], size: int) -> tuple[Codes, Codes]:
-    """
-    Return for each row the number of its combination of ``parts``, and a row where each combination stands.
-
-    Two columns at a time are folded into one number and numbered anew, so nothing overflows.
-    """
-    dense = parts[0] + 1
-    for part in parts[1:]:
-        folded = pa.array(dense * size + part + 1).dictionary_encode()
-        dense = folded.indices.cast(pa.int64()).to_numpy()
-    firsts = np.zeros(int(dense.max(initial=-1)) + 1, np.int64)
-    firsts[dense] = np.arange(len(dense))
-    return dense, firsts
 
 
 def _texts(kind: Any) -> bool:

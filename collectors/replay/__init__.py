@@ -1,0 +1,1 @@
+"""A recording, played again as if it were live."""

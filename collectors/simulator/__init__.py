@@ -1,0 +1,1 @@
+"""A simulated AI hall: physics, jobs and faults with their truth."""

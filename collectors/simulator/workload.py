@@ -30,7 +30,7 @@ QUEUE_SECONDS: Final = 90.0
 COMPUTE_BOUND: Final = 0.75
 """Share of a training step that shrinks as the clock rises; the rest waits for memory and network."""
 CHECKPOINT_ACTIVITY: Final = 0.08
-COMMUNICATION_ACTIVITY: Final = 0.55
+COMMUNICATION_ACTIVITY: Final = 0.72
 WINDOW_SECONDS: Final = 1.0
 """Power and utilisation are averages over the last second (NVML, Ampere and newer)."""
 
@@ -82,7 +82,8 @@ class Workload:
 
     def busy(self) -> Flags:
         """Return which nodes run any job."""
-        return self.node_job != IDLE
+        found: Flags = self.node_job != IDLE
+        return found
 
     def job_of(self, node: int) -> Job | None:
         """Return what runs on ``node``."""
@@ -90,8 +91,8 @@ class Workload:
         return None if number == IDLE else self.jobs[number]
 
     def _is(self, kind: int) -> Flags:
-        kinds = np.array([*(job.kind for job in self.jobs), IDLE])
-        found: Flags = np.isin(kinds[self.node_job], [kind])
+        kinds: Indices = np.array([*(job.kind for job in self.jobs), IDLE])
+        found: Flags = kinds[self.node_job] == kind
         return found
 
     def _place_at_start(self) -> None:
@@ -185,7 +186,7 @@ class Workload:
         self._node_sway += -self._node_sway * min(dt_seconds / 20.0, 1.0) + 0.006 * np.sqrt(
             min(dt_seconds / 10.0, 1.0)
         ) * self._rng.standard_normal(count)
-        jitter = self._rng.standard_normal(count)
+        jitter, uneven = self._rng.standard_normal((2, count))
         working = self.activity > CHECKPOINT_ACTIVITY * 2  # a pause says nothing about the pace
         self._pace[working] += min(dt_seconds / 15.0, 1.0) * (clock[working] - self._pace[working])
         own = (1.0 - COMPUTE_BOUND + COMPUTE_BOUND / np.maximum(self._pace, 0.05)) * (1.0 + slow)
@@ -202,7 +203,7 @@ class Workload:
             else:
                 self._serve(job, now, jitter)
             self.memory_share[job.nodes] = job.memory_share
-        self.activity = np.clip(self.activity * (1.0 + self._node_sway), 0.0, 1.05)
+        self.activity = np.clip(self.activity * (1.0 + self._node_sway + 0.012 * uneven), 0.0, 1.05)
         self.activity[unfit] = 0.0
         self.utilization[unfit] = 0.0
         self.traffic[unfit] = 0.0

@@ -1,0 +1,241 @@
+"""What reaches the bus, and what happens to the rest while the bus is away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from coldaisle.bus import EVENTS, FRAMES
+from coldaisle.clock import ManualClock
+from coldaisle.errors import Backpressure, ConfigError, Permanent, Transient
+from coldaisle.event import Event
+from coldaisle.frame import Frame, Sample
+from coldaisle.selfstats import SelfStats
+from coldaisle.series import Series, labels
+from collectors.shipper import Shipper, ShipperSettings
+from collectors.spool import Spool, Waiting
+
+
+class FlakyProducer:
+    """A bus that can be away, full or picky; what is not flushed is not durable."""
+
+    def __init__(self) -> None:
+        self.durable: list[tuple[str, bytes, bytes]] = []
+        self.pending: list[tuple[str, bytes, bytes]] = []
+        self.error: Exception | None = None
+        self.flush_error: Exception | None = None
+        self.refuses: bytes | None = None
+        self.closes = 0
+
+    def produce(self, topic: str, key: bytes, value: bytes, headers: Mapping[str, str] | None = None) -> None:
+        if self.error is not None:
+            raise self.error
+        if value == self.refuses:
+            raise Permanent("too large")
+        self.pending.append((topic, key, value))
+
+    def flush(self) -> None:
+        if self.flush_error is not None:
+            self.pending.clear()
+            raise self.flush_error
+        self.durable += self.pending
+        self.pending.clear()
+
+    def close(self) -> None:
+        self.closes += 1
+
+    def values(self) -> list[str]:
+        return [value.decode() for _, _, value in self.durable]
+
+
+class Quay:
+    """A shipper in virtual time that encodes a frame as its node."""
+
+    def __init__(self, folder: Path | None = None, **settings: int) -> None:
+        self.clock, self.stats, self.producer = ManualClock(), SelfStats(), FlakyProducer()
+        self.shipper = Shipper(
+            self.producer,
+            lambda frame: frame.node.encode(),
+            lambda event: event.code.encode(),
+            self.clock,
+            self.stats,
+            ShipperSettings(spool_dir=folder, **settings),
+        )
+
+    def ship(self, *nodes: str) -> None:
+        for node in nodes:
+            self.shipper.ship(frame(node), [])
+
+    def drain(self) -> None:
+        while self.shipper.step():
+            continue
+
+    def dropped(self, reason: str) -> float:
+        return self.stats.get("shipper_messages_dropped_total", reason=reason)
+
+
+def frame(node: str) -> Frame:
+    return Frame.of("host", node, [Sample(Series("node_load_average", labels(node=node)), 1, 1.0)])
+
+
+def test_frames_and_events_go_to_their_topics_keyed_by_node() -> None:
+    quay = Quay()
+    quay.shipper.ship(
+        frame("n1"), [Event("xid", "79", 1, labels(node="n2")), Event("power", "lost", 1, labels(pdu="p1"))]
+    )
+    quay.drain()
+    assert quay.producer.durable == [(FRAMES, b"n1", b"n1"), (EVENTS, b"n2", b"79"), (EVENTS, b"n1", b"lost")]
+
+
+def test_while_the_bus_is_away_messages_wait_on_disk_and_go_out_afterwards(tmp_path: Path) -> None:
+    quay = Quay(tmp_path)
+    quay.producer.error = Transient("no broker")
+    quay.ship("a", "b")
+    quay.drain()
+    quay.ship("c")
+    assert quay.producer.durable == []
+    quay.producer.error = None
+    assert quay.shipper.step() is False, "it waits before it tries again"
+    quay.clock.advance(60)
+    quay.drain()
+    assert sorted(quay.producer.values()) == ["a", "b", "c"]
+    assert quay.stats.get("shipper_spool_bytes") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_catching_up_never_delays_what_is_new(tmp_path: Path) -> None:
+    quay = Quay(tmp_path, batch_messages=4)
+    quay.producer.error = Transient("no broker")
+    quay.ship(*[f"old{number}" for number in range(20)])
+    quay.drain()
+    quay.producer.error = None
+    quay.clock.advance(60)
+    quay.ship("new0", "new1")
+    quay.shipper.step()
+    assert quay.producer.values()[:2] == ["new0", "new1"]
+    assert quay.producer.values()[2:] == ["old0", "old1"], "as many old ones follow as there were new ones"
+    quay.drain()
+    assert quay.producer.values()[4:] == [f"old{number}" for number in range(2, 20)]
+
+
+def test_what_the_bus_did_not_confirm_is_sent_again(tmp_path: Path) -> None:
+    quay = Quay(tmp_path)
+    quay.producer.flush_error = Transient("leader lost")
+    quay.ship("a", "b")
+    quay.drain()
+    quay.producer.flush_error = None
+    quay.clock.advance(60)
+    quay.drain()
+    assert quay.producer.values() == ["a", "b"]
+
+
+def test_a_full_bus_says_how_long_to_wait(tmp_path: Path) -> None:
+    quay = Quay(tmp_path)
+    quay.producer.error = Backpressure("full", retry_after_seconds=3.0)
+    quay.ship("a")
+    quay.drain()
+    quay.producer.error = None
+    quay.clock.advance(2.9)
+    assert not quay.shipper.step()
+    assert quay.producer.values() == []
+    quay.clock.advance(0.2)
+    quay.drain()
+    assert quay.producer.values() == ["a"]
+
+
+def test_without_a_spool_the_queue_is_bounded_and_the_oldest_go_first() -> None:
+    quay = Quay(queue_messages=2)
+    quay.producer.error = Transient("no broker")
+    quay.ship("a", "b", "c")
+    quay.drain()
+    quay.producer.error = None
+    quay.clock.advance(60)
+    quay.drain()
+    assert quay.producer.values() == ["b", "c"]
+    assert quay.dropped("queue full") == 1
+
+
+def test_a_message_that_the_bus_never_takes_is_dropped_and_counted(tmp_path: Path) -> None:
+    quay = Quay(tmp_path)
+    quay.producer.refuses = b"huge"
+    quay.ship("a", "huge", "b")
+    quay.drain()
+    assert quay.producer.values() == ["a", "b"]
+    assert quay.dropped("refused") == 1
+
+
+def test_what_waits_when_the_process_ends_is_sent_by_the_next_one(tmp_path: Path) -> None:
+    first = Quay(tmp_path)
+    first.producer.error = Transient("no broker")
+    first.ship("a")
+    first.shipper.step()
+    first.ship("b")
+    first.shipper.stop()
+    first.shipper.stop()
+    assert first.producer.closes == 1
+    second = Quay(tmp_path)
+    second.drain()
+    assert second.producer.values() == ["a", "b"]
+
+
+def test_stopping_sends_what_waits() -> None:
+    quay = Quay()
+    quay.shipper.start()
+    quay.ship("a", "b")
+    quay.shipper.stop()
+    assert quay.producer.values() == ["a", "b"]
+
+
+def test_a_full_spool_drops_its_oldest_and_counts_them(tmp_path: Path) -> None:
+    stats = SelfStats()
+    spool = Spool(tmp_path, 16 * 100, stats)
+    for number in range(100):
+        spool.append(Waiting("frames", b"n1", f"{number:060d}".encode()))
+    assert spool.held_bytes <= 16 * 100
+    kept: list[int] = []
+    while (found := spool.oldest()) is not None:
+        kept += [int(message.value) for message in found[1]]
+        spool.done(found[0])
+    assert kept == list(range(kept[0], 100)), "the newest stay, in order"
+    assert stats.get("shipper_messages_dropped_total", reason="spool full") == kept[0] > 0
+
+
+@pytest.mark.parametrize("cut", range(1, 23))
+def test_a_torn_tail_costs_only_the_torn_message(tmp_path: Path, cut: int) -> None:
+    stats = SelfStats()
+    spool = Spool(tmp_path, 1 << 20, stats)
+    for text in (b"one", b"two"):
+        spool.append(Waiting("frames", b"n1", text))
+    path = next(tmp_path.iterdir())
+    path.write_bytes(path.read_bytes()[:-cut])
+    found = Spool(tmp_path, 1 << 20, stats).oldest()
+    assert found is not None
+    assert [message.value for message in found[1]] == [b"one"]
+    assert stats.get("shipper_messages_dropped_total", reason="spool torn") == 1
+
+
+def test_a_spool_that_cannot_be_kept_is_refused_by_name(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("not a folder")
+    with pytest.raises(ConfigError, match="the spool cannot be kept there"):
+        Spool(place, 1000, SelfStats())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_loses_the_message_counts_it_and_goes_on(tmp_path: Path) -> None:
+    stats = SelfStats()
+    spool = Spool(tmp_path, 1 << 20, stats)
+    (tmp_path / "000000000001.spool").symlink_to("/dev/full")
+    spool.append(Waiting("frames", b"n1", b"lost"))
+    spool.append(Waiting("frames", b"n1", b"kept"))
+    assert stats.get("shipper_messages_dropped_total", reason="spool unwritable") == 1
+    (tmp_path / "000000000001.spool").unlink()
+    found = spool.oldest()
+    while found is not None and not found[1]:
+        spool.done(found[0])
+        found = spool.oldest()
+    assert found is not None
+    assert [message.value for message in found[1]] == [b"kept"]

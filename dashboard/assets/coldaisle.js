@@ -1,0 +1,120 @@
+/* What only the browser can do: time zone, theme, keys, and noticing that the server is gone. */
+window.dash_clientside = window.dash_clientside || {};
+(function () {
+  "use strict";
+  function paint(theme) {
+    document.documentElement.setAttribute("data-mantine-color-scheme", theme);
+    document.documentElement.setAttribute("data-ag-theme-mode", theme);
+    if (document.body) { document.body.setAttribute("data-ag-theme-mode", theme); }
+  }
+  function wanted(search, kept) {
+    const asked = new URLSearchParams(search || "").get("theme");
+    if (asked === "dark" || asked === "light") { return asked; }
+    if (kept === "dark" || kept === "light") { return kept; }
+    return window.matchMedia && window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  }
+  function stored() {
+    try { return JSON.parse(window.localStorage.getItem("theme-kept")); } catch (error) { return null; }
+  }
+  paint(wanted(window.location.search, stored()));
+
+  window.dash_clientside.coldaisle = {
+    zone: function () {
+      try { return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC"; } catch (error) { return "UTC"; }
+    },
+    theme: function (clicks, search, now, kept) {
+      const same = window.dash_clientside.no_update;
+      const toggled = (window.dash_clientside.callback_context.triggered || [])
+        .some(function (one) { return one.prop_id === "theme-toggle.n_clicks" && one.value; });
+      let theme = wanted(search, kept === undefined ? stored() : kept);
+      if (toggled) {
+        theme = now === "dark" ? "light" : "dark";
+        const parameters = new URLSearchParams(window.location.search);
+        if (parameters.has("theme")) {
+          parameters.set("theme", theme);
+          window.history.replaceState(window.history.state, "", window.location.pathname + "?" + parameters);
+        }
+      } else if (now === theme) {
+        return [same, same, same];
+      }
+      paint(theme);
+      return [theme, toggled ? theme : same, theme];
+    },
+    opened: function (clicks) { return Boolean(clicks); }
+  };
+
+  /* The lost-server bar: the last picture stays, and says that it is the last. */
+  let misses = 0;
+  window.setInterval(function () {
+    if (document.hidden) { return; }
+    fetch("/healthz", { cache: "no-store" }).then(function (answer) { misses = answer.ok ? 0 : misses + 1; })
+      .catch(function () { misses += 1; })
+      .finally(function () {
+        document.body.classList.toggle("is-lost", misses >= 2);
+        const word = document.getElementById("live-word");
+        if (word) { word.classList.toggle("off", misses >= 2); }
+      });
+  }, 4000);
+
+  function go(path) {
+    window.history.pushState({}, "", path);
+    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+    window.scrollTo(0, 0);
+  }
+  function step(by) {
+    const cards = Array.from(document.querySelectorAll("a.card.incident"));
+    if (!cards.length) { return; }
+    const at = cards.indexOf(document.activeElement);
+    cards[Math.max(0, Math.min(cards.length - 1, at + by))].focus();
+  }
+  function press(id) { const found = document.getElementById(id); if (found) { found.click(); } }
+  function act(name) {
+    const found = Array.from(document.querySelectorAll("#incident-buttons button"))
+      .find(function (one) { return one.id.indexOf('"' + name + '"') >= 0; });
+    if (found) { found.click(); }
+  }
+  let leader = 0;
+  const places = { f: "/", h: "/history", e: "/explore", s: "/health" };
+  document.addEventListener("keydown", function (event) {
+    const target = event.target;
+    if (event.key === "Enter" && target.closest && target.closest(".ag-row")) {
+      const row = target.closest(".ag-row").getAttribute("row-id");
+      if (row) { go("/incidents/" + encodeURIComponent(row)); }
+      return;
+    }
+    const typing = target.matches && target.matches("input, textarea, select, [contenteditable]");
+    if (event.key === "Escape" && typing) { target.blur(); return; }
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) { return; }
+    if (leader && Date.now() - leader < 1500 && places[event.key]) { leader = 0; go(places[event.key]); return; }
+    leader = 0;
+    switch (event.key) {
+      case "g": leader = Date.now(); break;
+      case "j": step(1); break;
+      case "k": step(-1); break;
+      case "a": act("acknowledge"); break;
+      case "r": press("resolve-menu"); break;
+      case "t": press("theme-toggle"); break;
+      case "?": press("keys-open"); break;
+      case "/": {
+        const box = document.querySelector(".search input, input.search");
+        if (box) { event.preventDefault(); box.focus(); box.select(); }
+        break;
+      }
+      default: break;
+    }
+  });
+
+  /* The page one stands on is marked for eyes and screen readers. */
+  function mark() {
+    const path = window.location.pathname;
+    document.querySelectorAll("a.nav-link").forEach(function (link) {
+      const href = link.getAttribute("href");
+      const here = href === "/" ? path === "/" : path.indexOf(href) === 0 || (href === "/history" && path.indexOf("/incidents") === 0);
+      link.classList.toggle("here", here);
+      if (here) { link.setAttribute("aria-current", "page"); } else { link.removeAttribute("aria-current"); }
+    });
+  }
+  window.addEventListener("_dashprivate_pushstate", mark);
+  window.addEventListener("popstate", mark);
+  window.setInterval(mark, 400);
+}());

@@ -1,0 +1,142 @@
+"""Whether Coldaisle itself is well: how late it is, what it dropped, which collectors answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from dash import Dash, Input, Output, State, dcc, html, no_update
+
+from coldaisle.live import LiveView
+from coldaisle.store import NotificationState
+from dashboard import components, words
+from dashboard.pages.address import Address
+from dashboard.reader import Reader
+from dashboard.theme import FINE, WARNING
+
+_MOST = 40
+
+
+def layout(reader: Reader, address: Address) -> Any:
+    """Return the page."""
+    content = _content(reader, address)
+    return html.Div(
+        [
+            html.Div(html.H1("Health"), className="page-head"),
+            html.Div(content, id="health-content"),
+            dcc.Interval(id="health-tick", interval=5000),
+            dcc.Store(id="health-known", data=components.digest(content)),
+        ]
+    )
+
+
+def _content(reader: Reader, address: Address) -> Any:
+    health = reader.backends.health()
+    live = reader.backends.live()
+    problems = list(health.problems)
+    verdict = (
+        components.badge(FINE, "Coldaisle works")
+        if health.ready and not problems
+        else components.badge(WARNING, "Needs a look")
+    )
+    dead = reader.backends.incidents.notifications(state=NotificationState.DEAD, limit=100)
+    if dead:
+        problems.append(
+            f"{len(dead)} notifications could not be delivered; mend the receiver and requeue them through the API."
+        )
+    return html.Div(
+        [
+            html.Section(
+                [
+                    html.Div([verdict, html.Span(_lag(reader, live))], className="facts"),
+                    *(html.P(problem) for problem in problems),
+                ],
+                className="panel",
+            ),
+            html.Div(
+                [
+                    components.section("Collectors", _collectors(live)),
+                    components.section("Dropped, by reason", _drops(reader)),
+                    components.section("Versions", _pairs(sorted(health.versions.items()), ("Part", "Version"))),
+                ],
+                className="thirds",
+            ),
+            html.P(
+                [html.A("Everything in Prometheus text", href="/metrics"), " · ", html.A("API", href="/api/v1/docs")],
+                className="caption",
+            ),
+        ]
+    )
+
+
+def _lag(reader: Reader, live: LiveView | None) -> str:
+    if live is None or live.now <= 0:
+        return "no telemetry has come yet"
+    return f"telemetry is {words.span(reader.now() - live.now)} old, {len(live.series):,} series"
+
+
+def collectors(live: LiveView | None) -> list[tuple[str, int, int]]:
+    """Return (collector, how many answer, how many there are) from the newest ``collector_up``."""
+    if live is None:
+        return []
+    counts: dict[str, list[int]] = {}
+    for series, value in zip(live.series, live.values, strict=True):
+        if series.metric == "collector_up":
+            have = counts.setdefault(series.label("collector") or "unnamed", [0, 0])
+            have[0] += int(np.isfinite(value) and value > 0.5)
+            have[1] += 1
+    return [(name, up, total) for name, (up, total) in sorted(counts.items())]
+
+
+def _collectors(live: LiveView | None) -> Any:
+    rows = collectors(live)
+    if not rows:
+        return html.P("None has reported. A simulated hall and a recording have no collectors.", className="muted")
+    lines = [
+        (name, components.badge(FINE if up == total else WARNING, f"{up:,} of {total:,} answer"))
+        for name, up, total in rows
+    ]
+    return _pairs(lines, ("Collector", "Answers"))
+
+
+def _drops(reader: Reader) -> Any:
+    rows = []
+    for name, pairs, value in reader.backends.stats.rows():
+        labels = dict(pairs)
+        if "reason" in labels and value > 0:
+            what = name.removeprefix("coldaisle_").removesuffix("_total").replace("_", " ")
+            rows.append((f"{what}: {labels['reason']}", f"{value:,.0f}", value))
+    rows.sort(key=lambda item: -item[2])
+    if not rows:
+        return html.P("Nothing was dropped.", className="muted")
+    return _pairs([(what, count) for what, count, _ in rows[:_MOST]], ("What", "Count"), number=True)
+
+
+def _pairs(rows: list[Any], head: tuple[str, str], number: bool = False) -> Any:
+    if not rows:
+        return html.P("Not told.", className="muted")
+    tone = "num" if number else ""
+    return html.Table(
+        [
+            html.Thead(html.Tr([html.Th(head[0]), html.Th(head[1], className=tone)])),
+            html.Tbody([html.Tr([html.Td(one), html.Td(two, className=tone)]) for one, two in rows]),
+        ],
+        className="plain",
+    )
+
+
+def register(app: Dash, reader: Reader) -> None:
+    """Wire the page."""
+
+    @app.callback(
+        Output("health-content", "children"),
+        Output("health-known", "data"),
+        Input("health-tick", "n_intervals"),
+        State("health-known", "data"),
+        State("zone", "data"),
+        prevent_initial_call=True,
+    )
+    def refresh(_tick: int, known: str, zone: str) -> Any:
+        content = _content(reader, Address.of("/health", "", None, zone))
+        fresh = components.digest(content)
+        return (no_update, no_update) if fresh == known else (content, fresh)

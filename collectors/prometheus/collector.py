@@ -128,7 +128,7 @@ class PrometheusCollector:
                     if len(data) > cap:
                         raise Transient(f"{url}: the page is larger than {cap} bytes; raise max_bytes")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Transient(f"{url}: {error or type(error).__name__}") from error
+            raise Transient(f"{url}: {str(error) or type(error).__name__}") from error
         return data.decode("utf-8", errors="replace")
 
 

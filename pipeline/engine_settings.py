@@ -1,0 +1,28 @@
+"""What users may set of the scoring engine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from coldaisle.config import Section
+
+
+class EngineSettings(Section):
+    """The scoring engine; the alert budget is the one number that most people ever change."""
+
+    tick_seconds: Literal["auto"] | float = Field("auto", description="span judged at once; auto follows the data")
+    allowed_lateness_seconds: float = Field(5.0, ge=0)
+    alert_budget_per_1000_gpus_per_day: float = Field(1.0, gt=0)
+    smoothing_samples: float = Field(3.0, ge=1)
+    confirm_samples: int = Field(3, ge=1)
+    protect_tail_probability: float = Field(1e-4, gt=0, lt=1)
+    relearn_seconds: float = Field(7200.0, gt=0)
+    grace_seconds: float = Field(60.0, ge=0)
+    silence_intervals: float = Field(3.0, gt=1)
+    silence_least_seconds: float = Field(15.0, ge=0)
+    forget_seconds: float = Field(86_400.0, gt=0)
+    evidence_seconds: float = Field(5.0, gt=0)
+    load_detectors: tuple[str, ...] = ("peers",)
+    steady_detectors: tuple[str, ...] = ("level", "peers")

@@ -1,0 +1,233 @@
+"""Evaluates the limits on samples: the metric rules."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldaisle.anomaly import Anomaly
+from coldaisle.clock import SECOND
+from coldaisle.detector import Ids
+from coldaisle.frame import Values
+from coldaisle.series import Series
+from pipeline.columns import column, grown
+from pipeline.evidence import Band, Evidence
+from pipeline.findings import Findings, Measured, Subject, known
+from pipeline.rounds import Round, Rounds
+from pipeline.rulebook import MetricRule
+from pipeline.series_table import SeriesTable
+
+_UNKNOWN = -2
+
+
+class Span(NamedTuple):
+    """Since when a limit is broken, or has been kept again, Unix ns; 0 = it is not."""
+
+    since: int
+    calm_since: int
+
+
+class _Watch:
+    """One rule's state; arrays only for what the rule needs, objects only for series that break it."""
+
+    def __init__(self, rule: MetricRule) -> None:
+        self.rule = rule
+        self.covers = column(-1, np.int8)  # 1 yes, 0 no, -1 not asked yet
+        self.watched = column(False, np.bool_)
+        self.other = column(_UNKNOWN, np.int64)  # the series whose value is the limit
+        self.peak = column(-np.inf, np.float64)
+        self.spans: dict[int, Span] = {}
+        self.rises: dict[int, deque[tuple[int, float]]] = {}  # increases within the window, zero ones left out
+
+    def reset(self, ids: Ids, size: int) -> None:
+        """Begin anew with ids."""
+        self.covers = grown(self.covers, size, -1)
+        self.watched = grown(self.watched, size, False)
+        self.covers[ids], self.watched[ids] = -1, False
+        if self.rule.above_metric or self.rule.below_metric:
+            self.other = grown(self.other, size, _UNKNOWN)
+            self.other[:] = _UNKNOWN
+        if self.rule.below_peak_ratio is not None:
+            self.peak = grown(self.peak, size, -np.inf)
+            self.peak[ids] = -np.inf
+        for number in ids.tolist():
+            self.spans.pop(number, None)
+            self.rises.pop(number, None)
+
+
+class Limits:
+    """Watches every metric rule; vectorised until a limit is broken."""
+
+    def __init__(
+        self, table: SeriesTable, rounds: Rounds, evidence: Evidence, findings: Findings, rules: list[MetricRule]
+    ) -> None:
+        self._table = table
+        self._rounds = rounds
+        self._evidence = evidence
+        self._findings = findings
+        self._rules: dict[str, list[_Watch]] = {}
+        for rule in rules:
+            self._rules.setdefault(rule.metric, []).append(_Watch(rule))
+        self._has_rule = column(False, np.bool_)
+        self._metrics_read = 0
+
+    def reset(self, ids: Ids) -> None:
+        """Begin anew with ids."""
+        self._has_rule = grown(self._has_rule, len(self._table.rows), False)
+        for metric in range(self._metrics_read, len(self._table.rows)):
+            self._has_rule[metric] = self._table.rows[metric].name in self._rules
+        self._metrics_read = len(self._table.rows)
+        for watch in self._watches():
+            watch.reset(ids, self._table.size)
+
+    def check(self, samples: Round) -> list[Anomaly]:
+        """Return the findings that a round opens and closes."""
+        metric = self._table.metric[samples.ids]
+        ruled = np.flatnonzero(self._has_rule[metric])
+        if not len(ruled):
+            return []
+        rows = metric[ruled]
+        order = np.argsort(rows, kind="stable")
+        ruled, rows = ruled[order], rows[order]
+        starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+        found: list[Anomaly] = []
+        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+            part = samples.of(ruled[start:stop])
+            for watch in self._rules[self._table.rows[int(rows[start])].name]:
+                found += self._apply(watch, part)
+        return found
+
+    def gone(self, ids: Ids, now: int) -> list[Anomaly]:
+        """Close what is open on series that are forgotten."""
+        closed: list[Anomaly] = []
+        for watch in self._watches():
+            for number in ids.tolist():
+                key = (watch.rule.name, number)
+                if key in self._findings:
+                    closed.append(self._findings.close(key, now))
+        return closed
+
+    def _watches(self) -> Iterator[_Watch]:
+        for several in self._rules.values():
+            yield from several
+
+    def _apply(self, watch: _Watch, part: Round) -> list[Anomaly]:
+        covered = self._covered(watch, part.ids)
+        if not covered.all():
+            part = part.of(covered)
+        if not len(part.ids):
+            return []
+        rule = watch.rule
+        values = self._increases(watch, part) if rule.of == "increase" else part.values
+        limits = self._limits(watch, part.ids, values)
+        broken, kept = _compared(rule, values, limits)
+        look = np.flatnonzero(broken | watch.watched[part.ids])
+        found: list[Anomaly] = []
+        for i in look.tolist():
+            number, at = int(part.ids[i]), int(part.timestamps[i])
+            limit, value = float(limits[i]), float(values[i])
+            if broken[i]:
+                found += self._broken(watch, number, at, value, limit)
+            else:
+                found += self._kept(watch, number, at, bool(kept[i]))
+        return found
+
+    def _broken(self, watch: _Watch, number: int, at: int, value: float, limit: float) -> list[Anomaly]:
+        rule, key = watch.rule, (watch.rule.name, number)
+        since = watch.spans[number].since if number in watch.spans else at
+        watch.spans[number] = Span(since, 0)
+        watch.watched[number] = True
+        if key in self._findings or at - since < rule.for_seconds * SECOND:
+            return []
+        table = self._table
+        measured = Measured(
+            detector="limit",
+            observed=known(value),
+            limit=known(limit),
+            window=self._evidence.window(number, Band(None, None, None), by_peers=False, limit=known(limit)),
+        )
+        subject = Subject(table.entity_name(number), table.series(number), table.row(number))
+        return [self._findings.open(key, rule, subject, measured, since, at, _increase_words(rule, value))]
+
+    def _kept(self, watch: _Watch, number: int, at: int, past_clear: bool) -> list[Anomaly]:
+        rule, key = watch.rule, (watch.rule.name, number)
+        span = watch.spans[number]
+        if key not in self._findings:
+            self._forget(watch, number)
+            return []
+        calm_since = (span.calm_since or at) if past_clear else 0
+        watch.spans[number] = Span(span.since, calm_since)
+        if not past_clear or at - calm_since < rule.clear_seconds * SECOND:
+            return []
+        self._forget(watch, number)
+        return [self._findings.close(key, at)]
+
+    @staticmethod
+    def _forget(watch: _Watch, number: int) -> None:
+        del watch.spans[number]
+        # An increase must be looked at until it has left the window, even on quiet samples.
+        watch.watched[number] = number in watch.rises
+
+    def _covered(self, watch: _Watch, ids: Ids) -> NDArray[np.bool_]:
+        covers = watch.covers[ids]
+        for i in np.flatnonzero(covers < 0).tolist():
+            number = int(ids[i])
+            covers[i] = watch.covers[number] = watch.rule.matches(dict(self._table.series(number).labels))
+        return np.asarray(covers == 1)
+
+    def _limits(self, watch: _Watch, ids: Ids, values: Values) -> Values:
+        rule = watch.rule
+        for number in (rule.above, rule.below, rule.equal):
+            if number is not None:
+                return np.full(len(ids), number)
+        if rule.below_peak_ratio is not None:
+            watch.peak[ids] = np.fmax(watch.peak[ids], values)
+            return watch.peak[ids] * rule.below_peak_ratio
+        other = watch.other[ids]
+        for i in np.flatnonzero(other == _UNKNOWN).tolist():
+            labels = self._table.series(int(ids[i])).labels
+            other[i] = self._table.find(Series(rule.above_metric or rule.below_metric, labels))
+            watch.other[ids[i]] = other[i]
+        return np.where(other >= 0, self._rounds.raw[other], np.nan) + rule.offset
+
+    @staticmethod
+    def _increases(watch: _Watch, part: Round) -> Values:
+        """Return how much each counter rose within the rule's window; work only where something rose."""
+        window = round(watch.rule.increase_over_seconds * SECOND)
+        values = np.zeros(len(part.ids))
+        rose = part.increases > 0
+        for i in np.flatnonzero(rose | watch.watched[part.ids]).tolist():
+            number, at = int(part.ids[i]), int(part.timestamps[i])
+            rises = watch.rises.setdefault(number, deque())
+            if rose[i]:
+                rises.append((at, float(part.increases[i])))
+            while rises and rises[0][0] <= at - window:
+                rises.popleft()
+            values[i] = sum(amount for _, amount in rises)
+            watch.watched[number] = bool(rises) or number in watch.spans
+            if number not in watch.spans and rises:
+                watch.spans[number] = Span(at, 0)
+            if not rises:
+                del watch.rises[number]
+        return values
+
+
+def _compared(rule: MetricRule, values: Values, limits: Values) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where the limit is broken, and where the value is past what clears it."""
+    if rule.equal is not None:
+        broken = np.asarray(values == limits)
+        return broken, ~broken
+    clear = limits if rule.clear is None else np.full(len(values), rule.clear)
+    if rule.upward:
+        return np.asarray(values > limits), np.asarray(values <= clear)
+    return np.asarray(values < limits), np.asarray(values >= clear)
+
+
+def _increase_words(rule: MetricRule, value: float) -> dict[str, str]:
+    if rule.of != "increase":
+        return {}
+    return {"value": f"{value:.0f}", "limit": "0", "window": f"{rule.increase_over_seconds / 60:g} min"}

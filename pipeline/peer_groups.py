@@ -1,0 +1,102 @@
+"""Says which series are comparable: the peer groups."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+
+import numpy as np
+
+from coldaisle.detector import Ids
+from coldaisle.series import Labels
+from coldaisle.topology import KINDS, RelationKind, Topology, kind_of
+from pipeline.series_table import LOAD, STEADY, Interner, SeriesTable
+
+_NOT_SHAPE = frozenset(KINDS) | {"collector", "sku"}
+
+
+class PeerGroups:
+    """
+    Groups series of one metric, kind of entity and sensor label whose owners are comparable.
+
+    * A metric that load moves: the nodes that run the same job with the same hardware; on nodes without a job, all
+      of the same hardware without a job.
+    * A steady metric (inlets, voltages): everything of that kind on the site, whatever runs there.
+    * Flags, settings and error counters: none; rules read them.
+
+    Hardware is the attribute ``sku`` of the entity or its node. Where no topology says it, nodes that carry
+    the same set of metrics count as the same hardware.
+    """
+
+    def __init__(self, table: SeriesTable, topology: Topology) -> None:
+        self._table = table
+        self._topology = topology
+        self._numbers = Interner()
+        self._members: dict[int, list[int]] = {}  # source -> ids
+        self._shapes: dict[Labels, Labels] = {}
+
+    def members(self, source: int) -> list[int]:
+        """Return the ids of a source's series."""
+        return self._members.get(source, [])
+
+    def add(self, ids: Ids) -> set[int]:
+        """Take note of new series; return their sources, which :meth:`regroup` must look at."""
+        touched: set[int] = set()
+        for number, source in zip(ids.tolist(), self._table.source[ids].tolist(), strict=True):
+            self._members.setdefault(source, []).append(number)
+            touched.add(source)
+        return touched
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Forget series, before their ids are freed."""
+        for number in ids:
+            self._members[int(self._table.source[number])].remove(number)
+
+    def regroup(self, sources: Iterable[int]) -> Ids:
+        """Give the series of ``sources`` their groups; return the ids whose group changed."""
+        changed: list[int] = []
+        table = self._table
+        for source in sources:
+            members = self._members.get(source, [])
+            name = table.sources.values[source]
+            job = self._job(name)
+            sku = self._sku(name) or frozenset(int(table.metric[i]) for i in members)
+            for number in members:
+                group = self._group(number, job, sku)
+                if group != table.group[number]:
+                    table.group[number] = group
+                    changed.append(number)
+        return np.array(sorted(changed), np.int64)
+
+    def regroup_all(self) -> Ids:
+        """Give every series its group."""
+        return self.regroup(list(self._members))
+
+    def _group(self, number: int, job: str, sku: Hashable) -> int:
+        table = self._table
+        drive = table.drive[number]
+        if drive not in (LOAD, STEADY):
+            return -1
+        entity = table.entities.values[table.entity[number]]
+        cohort: Hashable = (job, self._own_sku(entity) or sku) if drive == LOAD else ()
+        shape = self._shape(table.series(number).labels)
+        return self._numbers.number((int(table.metric[number]), kind_of(entity), shape, cohort))
+
+    def _shape(self, labels: Labels) -> Labels:
+        known = self._shapes.get(labels)
+        if known is None:
+            known = tuple(pair for pair in labels if pair[0] not in _NOT_SHAPE)
+            if len(self._shapes) > 4096:
+                self._shapes.clear()
+            self._shapes[labels] = known
+        return known
+
+    def _job(self, source: str) -> str:
+        jobs = self._topology.sources(source, RelationKind.RUNS)
+        return min(jobs) if jobs else ""
+
+    def _own_sku(self, entity: str) -> str:
+        known = self._topology.get(entity)
+        return known.attributes.get("sku", "") if known else ""
+
+    def _sku(self, source: str) -> str:
+        return self._own_sku(source)

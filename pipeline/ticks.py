@@ -1,0 +1,162 @@
+"""Sorts samples into spans of event time that are judged at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldaisle.clock import SECOND
+from coldaisle.frame import Times
+from pipeline.columns import column, grown
+from pipeline.ingest import Samples
+from pipeline.series_table import SeriesTable
+
+LENGTHS = tuple(seconds * SECOND for seconds in (1, 2, 5, 10, 15, 30, 60))
+"""The ticks there are; each metric has the longest that its sampling interval fills."""
+_JITTER = 1.25  # an interval must be this far from a metric's tick before the tick changes
+_FEW_SPANS = 4
+
+
+class Tick(NamedTuple):
+    """The samples with timestamps before ``end`` whose metrics' ticks end there."""
+
+    end: int
+    samples: Samples
+
+
+class TickBuffer:
+    """
+    Holds samples until the watermark has passed the end of their tick.
+
+    Metrics that are read once a minute and metrics that are read each second live in ticks of their own
+    length, so that siblings read at different seconds of a minute still meet. What is in a tick depends on
+    timestamps only, never on the order or the batches in which samples arrive. Ticks close in order of their ends.
+    """
+
+    def __init__(self, table: SeriesTable, fixed_seconds: float | None) -> None:
+        self._table = table
+        self._fixed = None if fixed_seconds is None else round(fixed_seconds * SECOND)
+        self._first = self._fixed if self._fixed is not None else LENGTHS[0]
+        self._pending: list[Samples] = []
+        self._held: dict[int, list[Samples]] = {}  # length of tick -> samples of the tick that is being filled
+        self._held_end: dict[int, int] = {}
+        self._length = column(self._first, np.int64)  # per metric
+        self._interval = column(np.nan, np.float64)  # per metric, ns
+
+    def length_of(self, metric: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the ticks' lengths (ns) of metrics."""
+        self._length = grown(self._length, len(self._table.rows), self._first)
+        return np.asarray(self._length[metric], np.int64)
+
+    def add(self, samples: Samples) -> None:
+        """Take samples that are not late."""
+        if len(samples.ids):
+            self._pending.append(samples)
+
+    def close_until(self, watermark: int) -> Iterator[Tick]:
+        """Yield the ticks that end at or before ``watermark``; state may be learnt between them."""
+        pending = _joined(self._pending)
+        self._pending = []
+        spread = int(np.ptp(pending.timestamps)) if len(pending.ids) else 0
+        if spread > _FEW_SPANS * self._base():
+            order = np.argsort(pending.timestamps, kind="stable")
+            pending = _picked(pending, order)
+        is_sorted = spread > _FEW_SPANS * self._base()
+        while True:
+            end = self._next_end(pending)
+            if end is None or end > watermark:
+                break
+            before, pending = _split(pending, end, is_sorted)
+            samples = self._closing(before, end)
+            if len(samples.ids):
+                yield Tick(end, samples)
+        if len(pending.ids):
+            self._pending.append(pending)
+
+    def learn_gaps(self, metric: NDArray[np.int32], gaps: NDArray[np.int64]) -> None:
+        """Take note of the time between samples of series, and let the ticks of their metrics follow."""
+        if self._fixed is not None or not len(gaps):
+            return
+        count = len(self._table.rows)
+        self._length = grown(self._length, count, self._first)
+        self._interval = grown(self._interval, count, np.nan)
+        # A sample of the batch is enough: the interval is a property of a metric, not of each series.
+        step = max(1, len(gaps) // 4096)
+        metric, gaps = metric[::step], gaps[::step]
+        for number in np.unique(metric):
+            typical = float(np.median(gaps[metric == number]))
+            known = self._interval[number]
+            self._interval[number] = typical if np.isnan(known) else known + 0.2 * (typical - known)
+            interval = self._interval[number]
+            length = self._length[number]
+            if interval > length * _JITTER or interval < length / _JITTER:
+                self._length[number] = max([each for each in LENGTHS if each <= interval * 1.1], default=LENGTHS[0])
+
+    def _base(self) -> int:
+        lengths = self._length[: len(self._table.rows)]
+        return int(lengths.min()) if len(lengths) else self._first
+
+    def _next_end(self, pending: Samples) -> int | None:
+        ends = list(self._held_end.values())
+        if len(pending.ids):
+            base = self._base()
+            ends.append((int(pending.timestamps.min()) // base + 1) * base)
+        return min(ends, default=None)
+
+    def _closing(self, before: Samples, end: int) -> Samples:
+        ready: list[Samples] = []
+        if len(before.ids):
+            lengths = self.length_of(self._table.metric[before.ids])
+            different = [int(lengths[0])] if (lengths == lengths[0]).all() else np.unique(lengths).tolist()
+            for length in different:
+                part = before if len(different) == 1 else _picked(before, lengths == length)
+                if end % length == 0 and length not in self._held_end:
+                    ready.append(part)
+                else:
+                    self._hold(part, length)
+        for length in sorted(self._held_end):
+            if self._held_end[length] <= end:
+                ready += self._held.pop(length)
+                del self._held_end[length]
+        return _joined(ready)
+
+    def _hold(self, part: Samples, length: int) -> None:
+        self._held.setdefault(length, []).append(part)
+        if length not in self._held_end:
+            self._held_end[length] = (int(part.timestamps.max()) // length + 1) * length
+
+
+def _split(samples: Samples, end: int, is_sorted: bool) -> tuple[Samples, Samples]:
+    if not len(samples.ids):
+        return samples, samples
+    if is_sorted:
+        cut = int(np.searchsorted(samples.timestamps, end))
+        return _cut(samples, slice(None, cut)), _cut(samples, slice(cut, None))
+    if int(samples.timestamps.max()) < end:
+        return samples, _cut(samples, slice(0, 0))
+    inside = samples.timestamps < end
+    return _picked(samples, inside), _picked(samples, ~inside)
+
+
+def _cut(samples: Samples, where: slice) -> Samples:
+    return Samples(samples.ids[where], samples.timestamps[where], samples.values[where])
+
+
+def _picked(samples: Samples, which: NDArray[np.bool_] | NDArray[np.int64]) -> Samples:
+    return Samples(samples.ids[which], samples.timestamps[which], samples.values[which])
+
+
+def _joined(parts: list[Samples]) -> Samples:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        nothing: Times = np.zeros(0, np.int64)
+        return Samples(nothing, nothing, np.zeros(0, np.float64))
+    return Samples(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.timestamps for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )

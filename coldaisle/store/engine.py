@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +88,31 @@ def begin(engine: Engine, write: bool) -> Iterator[Connection]:
 
 def migrate(connection: Connection, where: str) -> None:
     """Bring the schema up to this version, in the caller's transaction. Raises ConfigError when it is newer."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
-    newest = script.get_current_head()
+    steps = _steps()
+    newest = steps[0]
     current = MigrationContext.configure(connection).get_current_revision()
     if current == newest:
         return
-    if current is not None and current not in {step.revision for step in script.walk_revisions()}:
+    if current is not None and current not in steps:
         raise ConfigError(
             f"{where}: was written by a newer Coldaisle (schema {current}, this one knows {newest}): "
             "upgrade Coldaisle, or use another database"
         )
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+@lru_cache(maxsize=1)
+def _steps() -> tuple[str, ...]:
+    """Return the revisions that this code knows, the newest first."""
+    return tuple(step.revision for step in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 # What SQLite says, and what an operator can do about it.

@@ -131,7 +131,7 @@ _ROWS = st.lists(
 )
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(_ROWS)
 def test_what_our_own_writer_writes_is_read_back(written: list[tuple[str, dict[str, str], float]]) -> None:
     text = prometheus_text([(name, labels_of(pairs.items()), value) for name, pairs, value in sorted(written)], {})

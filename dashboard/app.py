@@ -65,6 +65,8 @@ def create_app(backends: Backends, settings: ServeConfig) -> ASGIApp:
         assets_folder=str(_ASSETS), serve_locally=True, compress=False, enable_mcp=False, websocket_callbacks=False,
         suppress_callback_exceptions=True,
     )  # fmt: skip
+    # The pages poll; a backend that offers web sockets would make every browser knock for one.
+    dash.backend.websocket_capability = False
     dash.layout = lambda: shell.layout(reader)
     shell.register(dash, reader)
     return Guard(_one_document(server), settings, backends.clock, content_policy(tuple(dash.csp_hashes())))

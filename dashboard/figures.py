@@ -26,6 +26,7 @@ _MOST_MARKS = 600  # shapes over cells; more would hide the picture
 _MOST_LABELS = 120  # racks with a name above them
 _SHAPES = ("solid", "dash", "dot", "longdash", "dashdot")
 _LINES_IN_COLOUR = 6
+_STRANGE_ENOUGH = 0.625  # ten decades of tail probability; the darkest colour
 
 
 def base(colours: Palette, **layout: Any) -> go.Figure:
@@ -75,7 +76,7 @@ def hall_values(picture: Picture, view: str) -> tuple[NDArray[np.float64], float
     if view == STATE:
         return picture.state.astype(np.float64), -0.5, 4.5
     if view == SCORE:
-        return picture.scores, 0.0, 1.0
+        return picture.scores, 0.0, _STRANGE_ENOUGH
     seen = picture.values[np.isfinite(picture.values)]
     if not len(seen):
         return picture.values, 0.0, 1.0
@@ -226,11 +227,10 @@ def _times(timestamps: Sequence[int] | NDArray[np.int64], zone: tzinfo) -> list[
     return [words.moment(int(t), zone).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] for t in timestamps]
 
 
-def _axes(figure: go.Figure, colours: Palette, y_title: str, zone_word: str) -> None:
+def _axes(figure: go.Figure, colours: Palette, y_title: str) -> None:
     line = {"showline": False, "zeroline": False, "gridcolor": colours.line, "gridwidth": 1, "ticks": ""}
     figure.update_xaxes(
         **line, showgrid=False, tickfont={"size": 11}, automargin=True, nticks=6,
-        title={"text": zone_word, "font": {"size": 11}, "standoff": 4},
     )  # fmt: skip
     figure.update_yaxes(
         **line, tickfont={"size": 11}, automargin=True, nticks=5, title={"text": y_title, "font": {"size": 11}}
@@ -278,12 +278,12 @@ def evidence(
     if window.limit is not None:
         figure.add_hline(
             y=window.limit / divisor, line={"width": 1, "color": colours.critical, "dash": "dot"},
-            annotation={"text": f"limit {words.number(window.limit / divisor)} {symbol}", "xanchor": "right",
+            annotation={"text": f"limit {words.number(window.limit / divisor)} {symbol}", "xanchor": "left", "x": 0,
                         "font": {"size": 11, "color": colours.critical}},
         )  # fmt: skip
     if at and window.timestamps[0] <= started_at <= window.timestamps[-1]:
         _mark(figure, started_at, f"began {words.time_of_day(started_at, zone)}", colours, zone)
-    _axes(figure, colours, symbol, words.zone_word(started_at, zone))
+    _axes(figure, colours, symbol)
     return figure
 
 
@@ -357,8 +357,7 @@ def explore(
     figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
     if 1 < len(lines) <= _LINES_IN_COLOUR:
         figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 12}})
-    at_word = words.zone_word(limits[1], zone) if limits else "UTC"
-    _axes(figure, colours, symbol, at_word)
+    _axes(figure, colours, symbol)
     if limits is not None:
         figure.update_xaxes(range=_times(limits, zone))
     return figure

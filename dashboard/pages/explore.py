@@ -97,6 +97,7 @@ def _drawn(reader: Reader, address: Address) -> Any:
     )
     facts = [many, *([f"{len(events)} event{'s' if len(events) != 1 else ''} marked"] if events else [])]
     facts += ["shaded: expected now"] if band else []
+    facts.append(f"times in {words.zone_word(end, address.zone)}")
     return html.Div(
         [
             html.Div(
@@ -114,7 +115,7 @@ def _drawn(reader: Reader, address: Address) -> Any:
 
 def _when(address: Address, end: int, fixed: bool) -> str:
     word = _RANGE_WORDS.get(address.get("range", "1h"), "hour")
-    return f"the {word} before {words.date_and_time(end, address.zone)}" if fixed else f"the last {word}"
+    return f"the {word} before {words.date_and_time(end, address.zone)}" if fixed else f"last {word}"
 
 
 def _count(count: int) -> str:

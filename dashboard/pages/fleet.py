@@ -95,7 +95,7 @@ def _hall(picture: Picture | None, view: str, address: Address) -> Any:
             dcc.Graph(id="hall-graph", style={"display": "none"}),
         ]
     figure = figures.hall_heatmap(picture, view, palette(address.theme))
-    tall = max(_LEAST_TALL, min(_MOST_TALL, 20 * picture.arrangement.height + 30))
+    tall = max(_LEAST_TALL, min(_MOST_TALL, 30 * picture.arrangement.height + 24))
     return dcc.Graph(
         id="hall-graph",
         figure=figure,

@@ -97,7 +97,7 @@ def _results(reader: Reader, address: Address) -> Any:
                     "infiniteInitialRowCount": min(total, _PAGE),
                 },
                 getRowId="params.data.id",
-                style={"height": f"{min(max(4, total), 24) * 36 + 38}px", "width": "100%"},
+                style={"height": f"min({max(4, total) * 36 + 40}px, calc(100vh - 200px))", "width": "100%"},
                 className="grid",
             ),
         ]

@@ -54,7 +54,7 @@ def headline(incident: Incident, now: int, zone: tzinfo) -> html.Header:
                     html.Span(since),
                     html.Span(words.reach(incident.entities)),
                     html.Span(
-                        f"{incident.confidence:.0%} sure"
+                        f"{incident.confidence * 100:.0f} % sure"
                         if incident.confidence == incident.confidence
                         else "confidence unknown"
                     ),
@@ -145,18 +145,19 @@ def chart(alert: Alert, anomaly: Anomaly, window: Window, colours: Palette, tone
         [
             html.Figcaption(anomaly.explanation or alert.explanation or alert.summary, className="chart-title"),
             picture,
-            html.Div([*_key(window), html.Div(caption, className="chart-foot")], className="chart-under"),
+            html.Div([*_key(window, words.zone_word(anomaly.started_at, zone)), html.Div(caption, className="chart-foot")], className="chart-under"),
         ],
         className="evidence",
     )
 
 
-def _key(window: Window) -> list[Any]:
+def _key(window: Window, zone_word: str) -> list[Any]:
     parts = [html.Span([html.Span(className="key key-observed"), "observed"])]
     if window.expected or window.low:
         parts.append(html.Span([html.Span(className="key key-band"), "expected"]))
     if window.peers:
         parts.append(html.Span([html.Span(className="key key-sibling"), f"{len(window.peers)} siblings"]))
+    parts.append(html.Span(f"times in {zone_word}"))
     return [html.Div(parts, className="chart-key")]
 
 
@@ -242,7 +243,7 @@ def _acts(entity: str, topology: Topology) -> str:
 def _shape(entity: str, touched: set[str], firing: set[str], over: bool) -> str:
     if entity in firing and not over:
         return "● "
-    return "✓ " if entity in touched else ""
+    return "○ " if entity in touched else ""
 
 
 def timeline(incident: Incident, zone: tzinfo) -> html.Section:

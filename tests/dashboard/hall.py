@@ -207,7 +207,7 @@ def past(number: int) -> Incident:
         ("Job train-{0} ended; 64 GPUs are idle", Severity.INFO, "job/train-{0}"),
     )
     title, severity, suspect = kinds[number % len(kinds)]
-    node, small = 1 + (number * 37) % 128, 1 + number % 4
+    node, small = 1 + (number * 37) % 128, 1 + (number // 3) % 4
     began = NOW - DAY - number * 5 * HOUR
     incident = Incident(
         id=f"{number:04x}{(number * 2654435761) % 2**48:012x}", title=title.format(node, small), severity=severity,

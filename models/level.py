@@ -41,11 +41,13 @@ class Level:
     """
     A robust, exponentially weighted mean and spread per series; the score is the signed distance in spreads.
 
-    The mean and the mean absolute deviation forget with ``half_life_seconds`` of event time, so irregular
-    intervals are fine. Samples beyond three spreads pull no harder than at three, so an anomaly hardly
-    teaches; one that stays on the same side for ``relearn_seconds`` is the new normal. The spread is at
-    least half the smallest step ever seen, so that a quantised sensor does not explode, and a series
-    that never changed scores at most 10. No opinion before ``warm_up`` samples and ``warm_up_seconds``.
+    The mean forgets with ``half_life_seconds`` of event time, the mean absolute deviation with
+    ``spread_half_life_seconds``, so irregular intervals are fine, and the usual size of changes is
+    remembered for longer than where the series stood. Samples beyond three spreads pull no harder than
+    at three, so an anomaly hardly teaches; one that stays on the same side for ``relearn_seconds`` is
+    the new normal. The spread is at least half the smallest step ever seen, so that a quantised sensor
+    does not explode, and a series that never changed scores at most 10. No opinion before ``warm_up``
+    samples and ``warm_up_seconds``.
     """
 
     name = "level"
@@ -54,11 +56,13 @@ class Level:
     def __init__(
         self,
         half_life_seconds: float = 3600.0,
+        spread_half_life_seconds: float = 86_400.0,
         warm_up: int = 32,
         warm_up_seconds: float = 0.0,
         relearn_seconds: float = 7200.0,
     ) -> None:
         self._tau_ns = half_life_seconds * SECOND / np.log(2.0)
+        self._spread_share = half_life_seconds / spread_half_life_seconds
         self._warm_up = warm_up
         self._warm_up_ns = round(warm_up_seconds * SECOND)
         self._relearn_ns = relearn_seconds * SECOND
@@ -146,8 +150,9 @@ class Level:
         elapsed[first] = 0.0
         pull = np.float32(-1.0 / self._tau_ns) * elapsed.astype(np.float32)
         np.minimum(-np.expm1(pull), np.float32(FASTEST), out=pull)
-        np.maximum(pull, 1.0 / (count + 1.0), out=pull)
-        rate = pull * weight
+        young = 1.0 / (count + 1.0)
+        spread_rate = np.maximum(pull * self._spread_share, young) * weight
+        rate = np.maximum(pull, young) * weight
 
         away = memory["away"][where]
         beyond = np.abs(score) > CLIP
@@ -158,7 +163,7 @@ class Level:
         distance = values - mean
         held = np.clip(distance, -limit, limit)
         deviation = memory["deviation"][where]
-        deviation = deviation + rate * (np.abs(held) - deviation)
+        deviation = deviation + spread_rate * (np.abs(held) - deviation)
         if lasting.any():
             rate[lasting] = np.maximum(rate[lasting], FASTEST)
             held[lasting] = distance[lasting]

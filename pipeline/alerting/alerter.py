@@ -139,7 +139,8 @@ class Alerter:
             case.write_by(now if track.severity.rank > case.incident.severity.rank else now + case.delay(10.0))
         elif heard.change == "ended":
             case.ended.append(track)
-            case.write_by(now + case.delay(self._settings.update_seconds))
+            over = case.quiet_since is not None
+            case.write_by(now + case.delay(10.0 if over else self._settings.update_seconds))
 
     # -- alerts -> incidents ------------------------------------------------------------------------------------------
 
@@ -282,11 +283,18 @@ class Alerter:
         every = round(self._settings.refresh_seconds * SECOND)
         if self._refreshed_at is not None and now - self._refreshed_at < every:
             return
+        first = self._refreshed_at is None  # what the store had muted may be due again
         self._refreshed_at = now
-        self._silences = self._store.silences(now)
-        for track in (*self._waiting.values(), *(t for case in self._cases.values() for t in case.tracks.values())):
+        before, self._silences = self._silences, self._store.silences(now)
+        planned = first or before or self._silences or self._settings.maintenance
+        cases = self._cases.values() if planned else ()
+        for track in (*self._waiting.values(), *(t for case in cases for t in case.tracks.values())):
             self._mute_again(track, now)
-        ours = [case.incident for case in self._cases.values() if case.incident.version > 0]
+        ours = [
+            case.incident
+            for case in self._cases.values()
+            if case.incident.version > 0 and case.incident.state is not IncidentState.RESOLVED
+        ]
         taken = sum(1 for incident in ours if incident.state is IncidentState.ACKNOWLEDGED)
         unresolved = self._store.count(IncidentQuery(states=_UNRESOLVED))
         if (unresolved, self._store.count(IncidentQuery(states=(IncidentState.ACKNOWLEDGED,)))) == (len(ours), taken):

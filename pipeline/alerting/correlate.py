@@ -57,20 +57,19 @@ class _Atom:
 
 
 def anchor(track: Track, graph: Graph) -> str:
-    """Return where an alert belongs in the graph; one that speaks of many belongs to what they share most tightly."""
-    if len(track.members) < 2:
-        return track.members[0] if track.members else track.entity
+    """
+    Return where an alert belongs in the graph.
+
+    That is its entity, unless it speaks of many and its entity says nothing (the site): then it is what
+    those share most tightly.
+    """
+    if len(track.members) < 2 or kind_of(track.entity) not in ("site", "row"):
+        return track.entity
     counts: Counter[str] = Counter()
     for member in track.members:
-        counts.update(graph.causes(member))
-    total = len(track.members)
-
-    def tightness(candidate: str) -> tuple[float, float]:
-        below = sum(graph.reach_counts(candidate).values()) + 1
-        return counts[candidate] / below, plausible(candidate, track.symptom)
-
-    shared = [candidate for candidate, count in counts.items() if count >= 0.9 * total]
-    return max(sorted(shared), key=tightness) if shared else track.entity
+        counts.update((member, *graph.topology.ancestors(member)))
+    shared = [candidate for candidate, count in counts.items() if count >= 0.9 * len(track.members)]
+    return min(sorted(shared), key=lambda one: graph.reach_counts(one).total()) if shared else track.entity
 
 
 def correlate(tracks: Iterable[Track], graph: Graph, settings: AlertSettings) -> list[Group]:
@@ -94,9 +93,18 @@ class _Cover:
         self._alive = [True] * len(self._atoms)
         self._covers: dict[str, list[int]] = {}
         for index, atom in enumerate(self._atoms):
-            for cause in graph.causes(atom.unit):
-                if cause == atom.unit or plausible(cause, atom.symptom) >= _MIN_PLAUSIBLE:
-                    self._covers.setdefault(cause, []).append(index)
+            for cause in self._causes(atom):
+                self._covers.setdefault(cause, []).append(index)
+
+    def _causes(self, atom: _Atom) -> set[str]:
+        """What can have caused all of an atom: of a dead supply only the feed it hangs on, not the other one."""
+        places = {anchor(track, self._graph) for track in atom.tracks}
+        shared = frozenset.intersection(*(self._graph.causes(place) for place in places))
+        return {atom.unit} | {
+            cause
+            for cause in shared
+            if self._graph.unit(cause) == cause and plausible(cause, atom.symptom) >= _MIN_PLAUSIBLE
+        }
 
     def _build(self, tracks: Iterable[Track]) -> list[_Atom]:
         atoms: dict[tuple[str, Symptom, int], _Atom] = {}
@@ -127,16 +135,19 @@ class _Cover:
                 heapq.heappush(heap, (-score, cause))
                 continue
             group = self._home(chosen, homes) or Group(cause, [])
+            left = len(chosen) < sum(1 for index in self._covers[cause] if self._alive[index])
             if not group.tracks:
                 found.append(group)
             for index in chosen:
                 self._alive[index] = False
                 atom = self._atoms[index]
                 group.tracks += atom.tracks
-                if atom.symptom in (Symptom.SILENCE, Symptom.POWER) and atom.strength >= STRONG:
+                if (atom.symptom in (Symptom.SILENCE, Symptom.POWER) and atom.strength >= STRONG) or (
+                    len(chosen) > 1 and atom.symptom in _SLOW
+                ):
                     homes.setdefault(atom.unit, group)
-                if len(chosen) > 1:
-                    homes.setdefault(atom.unit, group) if atom.symptom in _SLOW else None
+            if left:
+                heapq.heappush(heap, (-self._score(cause)[0], cause))  # what it did at another time is another matter
         return found
 
     def _home(self, chosen: Sequence[int], homes: dict[str, Group]) -> Group | None:

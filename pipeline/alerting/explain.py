@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from coldaisle.clock import MINUTE
 from coldaisle.severity import Severity
-from coldaisle.topology import kind_of
+from coldaisle.topology import kind_of, name_of
 from pipeline.alerting.correlate import STRONG, anchor
 from pipeline.alerting.graph import Graph
 from pipeline.alerting.suspects import Verdict
 from pipeline.alerting.symptoms import Symptom, plausible
 from pipeline.alerting.track import Track
 from pipeline.alerting.words import at, called, capital, counts, duration, kind_word, names, number, sentence
+from pipeline.words import entity_phrase
 
 _MOST_REASONS = 12
 _CONDITION = {
@@ -76,6 +77,7 @@ class _Teller:
         self._on_suspect = [track for track in self._tracks if anchor(track, graph) == self._suspect]
         self._silent = [track for track in self._tracks if track.symptom is Symptom.SILENCE]
         self._places = list(dict.fromkeys(place for track in self._tracks for place in track.places))
+        self._subjects = list(dict.fromkeys(place for track in self._tracks for place in track.subjects))
 
     def account(self) -> Account:
         lead = (self._on_suspect or self._tracks)[0]
@@ -90,8 +92,8 @@ class _Teller:
     # -- what ----------------------------------------------------------------------------------------------------
 
     def _title(self) -> str:
-        silent = list(dict.fromkeys(place for track in self._silent for place in track.places))
-        if len(silent) >= 2 and 2 * len(silent) > len(self._places) and not self._strong_other_than_silence():
+        silent = list(dict.fromkeys(place for track in self._silent for place in track.subjects))
+        if len(silent) >= 2 and 2 * len(silent) > len(self._subjects) and not self._strong_other_than_silence():
             return self._silence_title(silent)
         if self._on_suspect:
             return self._direct_title(self._on_suspect[0])
@@ -101,7 +103,7 @@ class _Teller:
         return any(t.strength >= STRONG and t.symptom is not Symptom.SILENCE for t in self._on_suspect)
 
     def _silence_title(self, silent: Sequence[str]) -> str:
-        starts = sorted(t.starts_at for t in self._silent for _ in t.places)
+        starts = sorted(t.starts_at for t in self._silent)
         spread = starts[len(starts) * 98 // 100] - starts[0]
         kind, _ = Counter(kind_of(one) for one in silent).most_common(1)[0]
         many = sum(1 for one in silent if kind_of(one) == kind)
@@ -121,31 +123,63 @@ class _Teller:
         if not others:
             return what
         effect = Counter(track.symptom for track in others).most_common(1)[0][0]
-        where = self._common_place(others)
-        if where is not None and effect in _EFFECT and where != self._suspect:
-            return f"{capital(called(where))[:1].upper()}{called(where)[1:]} {_EFFECT[effect]}: {what}"
         units = list(dict.fromkeys(place for track in others for place in track.places))
         if len(units) < 2:
             return what
-        return f"{what}; {counts(units)} affected"
+        where = self._common_place(units)
+        if where is not None and effect in _EFFECT and where != self._suspect:
+            return f"{self._begin(where)} {_EFFECT[effect]}: {what}"
+        return f"{what}; {self._counted(units)} affected"
 
     def _said(self, track: Track) -> str:
-        text = (track.best.summary or track.best.explanation).strip().rstrip(".")
+        text = self._plain(track, track.best.summary or track.best.explanation)
         more = len(track.series) - 1
         if more > 0:
             text += f" (and {number(more, 'more sensor')})"
-        return text or f"{track.name} on {called(track.entity)}"
+        return text or f"{track.name} on {self._called(track.entity)}"
 
     def _consequences(self) -> list[Track]:
         return [track for track in self._tracks if track not in self._on_suspect]
 
-    def _common_place(self, tracks: Sequence[Track]) -> str | None:
-        """The row or rack that holds all of ``tracks``, when there is exactly one such."""
+    def _common_place(self, places: Sequence[str]) -> str | None:
+        """The one rack or row that the suspect serves or that holds all of ``places``."""
+        for served in self._graph.topology.targets(self._suspect):
+            if kind_of(served) in ("rack", "row"):
+                return served
         for kind in ("rack", "row"):
-            found = {self._graph.topology.within(place, kind) for track in tracks for place in track.places}
+            found = {self._graph.topology.within(place, kind) for place in places}
             if len(found) == 1:
                 return next(iter(found))
         return None
+
+    def _called(self, entity: str) -> str:
+        """As people say it: a GPU by its slot and node, since nobody knows a UUID by heart."""
+        known = self._graph.topology.get(entity)
+        node = self._graph.unit(entity)
+        if kind_of(entity) == "gpu" and known is not None and "index" in known.attributes and node != entity:
+            return f"GPU {known.attributes['index']} of {name_of(node)}"
+        return called(entity)
+
+    def _begin(self, entity: str) -> str:
+        return capital(self._called(entity))
+
+    def _named(self, entities: Sequence[str]) -> str:
+        return names([f"x/{self._called(one)}" if kind_of(one) == "gpu" else one for one in entities])
+
+    def _plain(self, track: Track, text: str) -> str:
+        """What a rule says, with the entity as people call it."""
+        said = text.strip().rstrip(".")
+        return said.replace(entity_phrase(track.entity), self._called(track.entity))
+
+    def _counted(self, places: Sequence[str]) -> str:
+        """``64 GPUs in 8 nodes``, or the counts by kind."""
+        inside = [place for place in places if self._graph.unit(place) != place]
+        nodes = {self._graph.unit(place) for place in inside} | {p for p in places if kind_of(p) == "node"}
+        others = [place for place in places if place not in nodes and self._graph.unit(place) == place]
+        if not inside:
+            return counts(places)
+        held = f"{counts(inside)} in {counts(nodes)}"
+        return f"{counts(others)}, {held}" if others else held
 
     def _shared_title(self) -> str:
         symptom = Counter(track.symptom for track in self._tracks).most_common(1)[0][0]
@@ -156,7 +190,7 @@ class _Teller:
         where = "" if self._suspect == "site/site" else f" of {called(self._suspect)}"
         if len(units) == 1:
             parts = counts(place for place in self._places if place != units[0])
-            return f"{called(units[0])}: {parts} {_CONDITION[symptom]}" if parts else self._said(self._tracks[0])
+            return f"{self._begin(units[0])}: {parts} {_CONDITION[symptom]}" if parts else self._said(self._tracks[0])
         return f"{share} {kind_word(kind, max(many, total))}{where} are {_CONDITION[symptom]}"
 
     # -- why -----------------------------------------------------------------------------------------------------
@@ -164,10 +198,13 @@ class _Teller:
     def _explanation(self) -> str:
         first = min(track.starts_at for track in self._tracks)
         lead = (self._on_suspect or self._tracks)[0]
-        parts = [sentence(lead.best.explanation or self._said(lead)), f"First evidence at {at(first)}."]
-        if len(self._all) > 1 or len(self._places) > 1:
-            reach = counts(self._places) or "the site"
-            parts.append(f"It reaches {reach}: {self._by_symptom()}.")
+        told = self._plain(lead, lead.best.explanation) or self._said(lead)
+        if not self._on_suspect and len(self._places) > 1:
+            told = self._title()
+        parts = [sentence(told), f"First evidence at {at(first)}."]
+        reached = [place for place in self._places if place != self._suspect]
+        if len(reached) > 1:
+            parts.append(f"It reaches {self._counted(reached)}: {self._by_symptom()}.")
         gone = self._recovery()
         if gone:
             parts.append(gone)
@@ -180,32 +217,34 @@ class _Teller:
     def _by_symptom(self) -> str:
         found: dict[Symptom, set[str]] = {}
         for track in self._tracks:
-            found.setdefault(track.symptom, set()).update(track.places)
+            found.setdefault(track.symptom, set()).update(track.subjects)
         ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-        return "; ".join(f"{counts(places) or number(len(places), 'place')} {_CONDITION[s]}" for s, places in ordered)
+        several = [(s, places - {self._suspect}) for s, places in ordered]
+        return "; ".join(f"{counts(sorted(places))} {_CONDITION[s]}" for s, places in several if places)
 
     def _recovery(self) -> str:
         held = [track for track in self._tracks if track.firing]
         if not held:
             return "Every alert has ended."
-        now = {place for track in held for place in (track.holding or track.places)}
-        back = [place for place in self._places if place not in now]
+        subjects = set(self._subjects)
+        now = {place for track in held for place in (track.holding or track.subjects)} & subjects
+        back = [place for place in self._subjects if place not in now]
         if not back:
             return ""
-        return f"{counts(back)} recovered, {counts(now)} did not yet."
+        return f"{capital(counts(back))} recovered, {counts(sorted(now))} did not yet."
 
     def _belief(self) -> str:
-        suspect = called(self._suspect)
+        suspect, begin = self._called(self._suspect), self._begin(self._suspect)
         sure = f"confidence {100 * self._verdict.confidence:.0f} %"
         if self._on_suspect:
             if len(self._tracks) == len(self._on_suspect):
                 return f"All evidence is on {suspect} itself ({sure})."
             share = f"{100 * self._verdict.coverage:.0f} %"
-            return f"{suspect} is suspected: it has evidence of its own and can explain {share} of the alerts ({sure})."
+            return f"{begin} is suspected: it has evidence of its own and can explain {share} of the alerts ({sure})."
         if self._suspect == "site/site":
             return f"Nothing smaller than the site explains all of it ({sure})."
         return (
-            f"{suspect} is suspected only because it is what the affected have in common; "
+            f"{begin} is suspected only because it is what the affected have in common; "
             f"nothing was seen on it directly ({sure})."
         )
 
@@ -250,29 +289,29 @@ class _Teller:
 
     def _reason(self, tracks: Sequence[Track]) -> str:
         lead = tracks[0]
-        said = (lead.best.explanation or lead.best.summary).strip().rstrip(".") or lead.name
+        said = self._plain(lead, lead.best.explanation or lead.best.summary) or lead.name
         if len(tracks) == 1:
             if len(lead.series) > 1:
                 listed = names([f"x/{one}" for one in lead.series])
-                return f"{len(lead.series):,} sensors of {called(lead.entity)} ({listed}): {said}"
+                return f"{len(lead.series):,} sensors of {self._called(lead.entity)} ({listed}): {said}"
             again = f" ({lead.occurrences} times)" if lead.occurrences > 1 and lead.best.detector == "event" else ""
             if len(lead.members) > 1:
-                return f"{said} ({names(lead.members)})"
+                return f"{said} ({self._named(lead.members)})"
             return said + again
         kinds = f"{len(tracks):,} {kind_word(kind_of(lead.entity), len(tracks))}"
-        return f"{kinds} ({names([t.entity for t in tracks])}), the strongest: {said}"
+        return f"{kinds} ({self._named([t.entity for t in tracks])}), the strongest: {said}"
 
     # -- what to do ------------------------------------------------------------------------------------------------
 
     def _action(self) -> str:
-        silent = sum(len(track.places) for track in self._silent)
-        if silent >= 5 and 2 * silent > len(self._places) and not self._strong_other_than_silence():
+        silent = sum(len(track.subjects) for track in self._silent)
+        if silent >= 5 and 2 * silent > len(self._subjects) and not self._strong_other_than_silence():
             suspect = "the site" if kind_of(self._suspect) == "site" else called(self._suspect)
             return (
-                f"Find out which it is: look whether one of {names(self._places)} answers to ping and to its "
+                f"Find out which it is: look whether one of {names(self._subjects)} answers to ping and to its "
                 f"management controller. If so, mend the collecting path; if not, check power and network of {suspect}."
             )
         for track in (*self._on_suspect, *self._tracks):
             if track.best.action:
                 return track.best.action
-        return f"Look at {called(self._suspect)}: {sentence(self._said(self._tracks[0]))}"
+        return f"Look at {self._called(self._suspect)}: {sentence(self._said(self._tracks[0]))}"

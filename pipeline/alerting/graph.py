@@ -42,9 +42,16 @@ class Graph:
         """Return what can harm ``entity``, itself included, and the jobs that run on its node."""
         known = self._causes.get(entity)
         if known is None:
-            above = self.topology.causes(entity)
+            above = self._above(entity)
             known = self._causes[entity] = frozenset(above | set(self.jobs(entity)) | {self.site(entity)})
         return known
+
+    def _above(self, entity: str) -> set[str]:
+        feeds = self.topology.sources(entity, RelationKind.FEEDS) if kind_of(entity) == "psu" else []
+        if not feeds:
+            return self.topology.causes(entity)
+        # A node hangs on all its feeds, one of its supplies only on its own.
+        return {entity, *self.topology.ancestors(entity)}.union(*(self.topology.causes(feed) for feed in feeds))
 
     def reach_counts(self, candidate: str) -> Counter[str]:
         """Return how many entities of each kind ``candidate`` can harm, itself not counted."""

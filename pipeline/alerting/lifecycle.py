@@ -191,7 +191,8 @@ def compose(case: Case, graph: Graph, mute: Mute, settings: AlertSettings, now: 
         timeline=(*base.timeline, *case.lines),
     )
     if first_time:
-        note = number(len(tracks), "alert") + (f" on {counts(changed.entities)}" if counts(changed.entities) else "")
+        places = list(dict.fromkeys(place for track in tracks for place in track.subjects))
+        note = f"{number(len(tracks), 'alert')} on {counts(places)}"
         changed = changed.noted(now, "opened", f"{account.title} ({note})")
     elif base.suspect != verdict.suspect and base.suspect:
         changed = changed.noted(now, "note", f"{called(verdict.suspect)} is suspected now, not {called(base.suspect)}")
@@ -286,6 +287,8 @@ def _burst(tracks: Sequence[Track], one: str, many: str) -> str:
     if len(tracks) == 1:
         text = (lead.best.summary or lead.best.explanation).strip().rstrip(".") or lead.name
         return f"alert {one}: {text}" if one != "is back" else f"alert is back: {text}"
+    if one == "ended" and all(track.symptom is Symptom.SILENCE for track in tracks):
+        return f"{counts(t.entity for t in tracks)} send telemetry again: {names([t.entity for t in tracks])}"
     by_name: dict[str, list[Track]] = {}
     for track in tracks:
         by_name.setdefault(track.name, []).append(track)

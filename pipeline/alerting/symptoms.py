@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -26,9 +27,26 @@ class Symptom(StrEnum):
 # Words of a rule's or a metric's name, the first hit decides: what is specific stands before what is general.
 _WORDS: Final = (
     (Symptom.SILENCE, ("silen", "no_telemetry", "stale", "collector_up", "agent")),
-    (Symptom.SENSOR, ("stuck", "sensor_", "out_of_range", "skew", "missing")),
+    (Symptom.SENSOR, ("stuck", "invalid", "implausible", "out_of_range", "skew", "clock_skew", "sensor_bad")),
     (Symptom.DEVICE, ("xid", "ecc", "remap", "nvlink", "gpu_count", "pcie", "off_the_bus", "retire", "battery")),
-    (Symptom.THERMAL, ("thermal", "temperature", "temp", "celsius", "fan", "flow", "coolant", "pump", "crac", "cdu")),
+    (
+        Symptom.THERMAL,
+        (
+            "thermal",
+            "temp",
+            "celsius",
+            "hot",
+            "warm",
+            "inlet",
+            "fan",
+            "flow",
+            "cool",
+            "pump",
+            "crac",
+            "cdu",
+            "leak",
+        ),
+    ),
     (Symptom.LINK, ("link", "port", "symbol", "network", "nic", "optic")),
     (Symptom.POWER, ("power", "watts", "volt", "psu", "pdu", "feed", "ups", "energy")),
     (Symptom.SPEED, ("clock", "utilization", "utilisation", "step", "slow", "straggl", "throttle", "throughput")),
@@ -45,6 +63,7 @@ _PLAUSIBLE: Final[dict[str, dict[Symptom, float]]] = {
     "crac": {Symptom.THERMAL: 1.0, Symptom.SPEED: 0.7, Symptom.POWER: 0.5, Symptom.SILENCE: 0.2},
     "cdu": {Symptom.THERMAL: 1.0, Symptom.SPEED: 0.7, Symptom.POWER: 0.5, Symptom.SILENCE: 0.2},
     "switch": {Symptom.LINK: 1.0, Symptom.SILENCE: 0.85, Symptom.SPEED: 0.7},
+    "port": {Symptom.LINK: 1.0, Symptom.SPEED: 0.6, Symptom.SILENCE: 0.4},
     "job": {Symptom.SPEED: 1.0, Symptom.POWER: 0.7, Symptom.THERMAL: 0.5},
 }
 _INSIDE_NODE: Final = 0.9
@@ -71,9 +90,9 @@ def symptom_of(anomaly: Anomaly) -> Symptom:
 
 
 def _by_words(text: str) -> Symptom:
-    low = text.lower().replace("-", "_").replace(" ", "_")
+    low = "_" + re.sub(r"[^a-z0-9]+", "_", text.lower())
     for symptom, words in _WORDS:
-        if any(word in low for word in words):
+        if any("_" + word in low for word in words):
             return symptom
     return Symptom.OTHER
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from coldaisle.alert import Alert, AlertState, fingerprint
 from coldaisle.anomaly import Anomaly, Phase
 from coldaisle.severity import Severity
+from coldaisle.topology import kind_of
 from pipeline.alerting.symptoms import Symptom, described, strength_of, symptom_of
 
 _REMEMBERED_CLOSED = 64
@@ -57,8 +58,15 @@ class Track:
 
     @property
     def places(self) -> Sequence[str]:
-        """The entities it speaks of."""
-        return self.members or (self.entity,)
+        """The entities it speaks of: its own, and those that it holds for."""
+        if not self.members:
+            return (self.entity,)
+        return self.members if kind_of(self.entity) in ("site", "row") else (self.entity, *self.members)
+
+    @property
+    def subjects(self) -> Sequence[str]:
+        """What people count: the node that fell silent, not its eight GPUs; of a site the nodes, not the site."""
+        return self.members if self.members and kind_of(self.entity) in ("site", "row") else (self.entity,)
 
     @property
     def best(self) -> Anomaly:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -38,13 +39,19 @@ def called(entity: str) -> str:
 
 def names(entities: Sequence[str], most: int = 3) -> str:
     """Return at most ``most`` names and how many there are beside them."""
-    shown = [name_of(one) or one for one in entities[:most]]
+    ordered = sorted(entities[:1000], key=natural)
+    shown = [name_of(one) or one for one in ordered[:most]]
     rest = len(entities) - len(shown)
     if rest > 0:
         return f"{', '.join(shown)} and {rest:,} more"
     if len(shown) < 2:
         return "".join(shown)
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def natural(entity: str) -> list[tuple[int, str]]:
+    """Return a key that sorts n2 before n10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", entity)]
 
 
 def number(count: int, noun: str, plural: str = "") -> str:

@@ -17,7 +17,7 @@ PROC = {
     ),
     "net/dev": (
         "Inter-|   Receive                                                |  Transmit\n"
-        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier\n"
+        " face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier\n"
         "    lo:  500 5 0 0 0 0 0 0 500 5 0 0 0 0 0 0\n"
         "  eth0: 1000 10 1 2 0 0 0 0 2000 20 3 4 0 0 0 0\n"
         "bond0.12:7000000000 10 0 0 0 0 0 0 8000000000 20 0 0 0 0 0 0\n"

@@ -49,7 +49,7 @@ def read(page: str, stats: SelfStats | None = None, **config: object) -> list[Sa
 
 
 def values(page: str, **config: object) -> dict[str, float]:
-    return {str(item.series): item.value for item in read(page, **config) if isinstance(item, Sample)}
+    return {str(item.series): item.value for item in read(page, None, **config) if isinstance(item, Sample)}
 
 
 # --- the text format -------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class Shipper:
         folder = self._settings.spool_dir
         self._spool = None if folder is None else Spool(folder, self._settings.spool_bytes, stats)
         self._live: deque[Waiting] = deque()
+        self._in_flight: list[Waiting] = []  # live ones that the bus has not confirmed
         self._wake = threading.Condition()
         self._old: deque[Waiting] = deque()  # of the segment that is being sent
         self._segment: Path | None = None
@@ -92,8 +93,11 @@ class Shipper:
         if self._thread is not None:
             self._thread.join(timeout_seconds)
             if self._thread.is_alive():
-                # It hangs in the bus: what still waits is kept by this thread; what it holds comes again or is lost.
+                # It hangs in the bus. What it holds may have arrived or not: twice does no harm, never does.
                 _log.warning("the bus did not answer within %g s of stopping", timeout_seconds)
+                with self._wake:
+                    self._live.extendleft(reversed(self._in_flight))
+                    self._in_flight = []
         elif not self._closed:
             self._finish()
         self._keep_all("stopped")
@@ -104,7 +108,7 @@ class Shipper:
             return False
         with self._wake:
             count = min(len(self._live), self._settings.batch_messages)
-            live = [self._live.popleft() for _ in range(count)]
+            self._in_flight = live = [self._live.popleft() for _ in range(count)]
         old = self._next_old(max(1, self._settings.batch_messages if not live else count))
         sent = 0
         try:
@@ -145,6 +149,7 @@ class Shipper:
         if old:
             self._stats.add("shipper_messages_sent_total", old, source="spool")
         with self._wake:
+            self._in_flight = []
             if self._segment is not None and not self._old and self._spool is not None:
                 self._spool.done(self._segment)
                 self._segment = None
@@ -160,6 +165,7 @@ class Shipper:
         self._away_until = self._clock.now() + round(self._backoff_seconds * SECOND)
         self._stats.add("shipper_refusals_total")
         with self._wake:
+            self._in_flight = []
             self._old.extendleft(reversed(old))
             if self._spool is None:
                 self._live.extendleft(reversed(live))

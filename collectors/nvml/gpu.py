@@ -82,6 +82,10 @@ def _utilization(rates: Any) -> Iterator[Reading]:
     yield "gpu_memory_utilization_ratio", rates.memory / 100
 
 
+def _fan(percent: int) -> Iterator[Reading]:
+    yield "gpu_fan_speed_ratio", percent / 100
+
+
 def _memory(memory: Any) -> Iterator[Reading]:
     yield "gpu_memory_used_bytes", float(memory.used)
     yield "gpu_memory_total_bytes", float(memory.total)
@@ -147,6 +151,6 @@ _QUESTIONS = (
     _Question("GetCurrPcieLinkGeneration",       (), _one("gpu_pcie_link_generation")),
     _Question("GetPcieThroughput",               (_TRANSMIT,), _one("gpu_pcie_transmit_bytes_per_second", 1e3)),
     _Question("GetPcieThroughput",               (_RECEIVE,), _one("gpu_pcie_receive_bytes_per_second", 1e3)),
-    _Question("GetFanSpeed",                     (), _one("gpu_fan_speed_ratio", 1e-2)),
+    _Question("GetFanSpeed",                     (), _fan),
 )
 # fmt: on

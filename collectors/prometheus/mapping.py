@@ -39,7 +39,7 @@ class Meaning(NamedTuple):
 
 
 _MIB = 1024.0 * 1024.0
-XID_METRIC = "DCGM_FI_DEV_XID_ERRORS"
+XID_METRICS = frozenset({"DCGM_FI_DEV_XID_ERRORS", "DCGM_FI_DEV_XID_ERROR"})
 
 # Names and units: dcgm-exporter's default counters and DCGM's dcgm_fields.h, old names and those of DCGM 4.6.
 DCGM: Final[Mapping[str, Rule]] = {
@@ -60,6 +60,7 @@ DCGM: Final[Mapping[str, Rule]] = {
     "DCGM_FI_DEV_SM_CLOCK": Rule("gpu_clock_sm_hertz", 1e6),  # MHz
     "DCGM_FI_DEV_MEM_CLOCK": Rule("gpu_clock_memory_hertz", 1e6),  # MHz
     "DCGM_FI_DEV_GPU_UTIL": Rule("gpu_utilization_ratio", 1e-2),  # percent
+    "DCGM_FI_DEV_GPU_UTIL_RATIO": Rule("gpu_utilization_ratio", 1e-2),  # percent, despite its name
     "DCGM_FI_DEV_MEM_COPY_UTIL": Rule("gpu_memory_utilization_ratio", 1e-2),  # percent
     "DCGM_FI_DEV_FB_USED": Rule("gpu_memory_used_bytes", _MIB),  # MiB
     "DCGM_FI_DEV_FB_TOTAL": Rule("gpu_memory_total_bytes", _MIB),  # MiB
@@ -164,7 +165,7 @@ class Translator:
         if instance:
             labels["mig"] = instance
         series_labels = self._labels(labels, "" if self._own_node else host)
-        if name == XID_METRIC:
+        if name in XID_METRICS:
             return Meaning(Series(name, series_labels), 1.0, Role.XID, True)
         rule = DCGM.get(name)
         if rule is None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from coldaisle.bus import EVENTS, FRAMES
-from coldaisle.clock import ManualClock
+from coldaisle.bus.memory import MemoryBus
+from coldaisle.clock import ManualClock, SystemClock
+from coldaisle.codec import decode_event, decode_frame, encode_event, encode_frame
 from coldaisle.errors import Backpressure, ConfigError, Permanent, Transient
 from coldaisle.event import Event
 from coldaisle.frame import Frame, Sample
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import Series, labels
+from collectors.host.collector import HostCollector
+from collectors.host.config import HostConfig
+from collectors.scrape import scrape
 from collectors.shipper import Shipper, ShipperSettings
 from collectors.spool import Spool, Waiting
 
@@ -179,6 +185,40 @@ def test_what_waits_when_the_process_ends_is_sent_by_the_next_one(tmp_path: Path
     second = Quay(tmp_path)
     second.drain()
     assert second.producer.values() == ["a", "b"]
+
+
+def test_what_hangs_in_the_bus_when_the_process_ends_is_kept(tmp_path: Path) -> None:
+    quay = Quay(tmp_path)
+    entered, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        entered.set()
+        release.wait(10)
+
+    quay.producer.flush = hang  # type: ignore[method-assign]
+    quay.shipper.start()
+    quay.ship("a", "b")
+    assert entered.wait(10)
+    quay.shipper.stop(timeout_seconds=0.05)
+    following = Quay(tmp_path)
+    following.drain()
+    release.set()
+    assert following.producer.values()[:1] == ["a"]
+    assert sorted(following.producer.values()) == ["a", "b"]
+
+
+def test_frames_of_a_real_collector_cross_the_memory_bus() -> None:
+    clock, stats = SystemClock(), SelfStats()
+    bus = MemoryBus(clock, stats)
+    shipper = Shipper(bus.producer(), encode_frame, encode_event, clock, stats)
+    sent, _ = scrape(HostCollector(HostConfig(), "n1"), "n1", clock)
+    consumer = bus.consumer((FRAMES, EVENTS), "store")
+    shipper.ship(sent, [Event("xid", "79", clock.now(), labels(node="n1", gpu="GPU-1"))])
+    shipper.stop()
+    got = {message.partition.topic: message.value for message in consumer.poll(10, 1.0)}
+    assert decode_frame(got[FRAMES]).samples() == sent.samples()
+    assert decode_event(got[EVENTS]).code == "79"
+    bus.close()
 
 
 def test_stopping_sends_what_waits() -> None:

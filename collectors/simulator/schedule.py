@@ -11,7 +11,6 @@ from coldaisle.clock import SECOND
 from coldaisle.errors import ConfigError
 from coldaisle.event import Event
 from coldaisle.store.recording import Truth
-from coldaisle.topology import kind_of
 from collectors.simulator.effects import Effects
 from collectors.simulator.faults import FAULTS, LOCAL, PLAIN, SHARES, Kind, Moment, Read
 from collectors.simulator.hall import GPUS_PER_NODE, PSUS_PER_NODE, Hall, Indices
@@ -96,6 +95,9 @@ class Injector:
     def __init__(self, hall: Hall, plan: list[Planned], seed: int, start: int) -> None:
         self._hall, self._seed, self._start = hall, seed, start
         self.plan = sorted(plan, key=lambda planned: planned.after_seconds)
+        for planned in self.plan:
+            if planned.entity is not None:
+                self._position(FAULTS[planned.kind], planned.entity)
         self._next = 0
         self._active: list[_Active] = []
         self.truth: list[Truth] = []
@@ -196,8 +198,10 @@ class Injector:
         names = self._names(kind.unit)
         name = entity.partition("/")[2]
         if name not in names or self.entity(kind.unit, names.index(name)) != entity:
-            raise ConfigError(f"simulator: fault {kind.name}: {entity!r} is no {kind.unit} of this hall (found: kind "
-                              f"{kind_of(entity)!r}); name one like {self.entity(kind.unit, 0)!r}")  # fmt: skip
+            raise ConfigError(
+                f"simulator: fault {kind.name}: {entity!r} is no {kind.unit} of this hall; "
+                f"name one like {self.entity(kind.unit, 0)!r}"
+            )
         return names.index(name)
 
     def _node(self, unit: str, target: int) -> int | None:
@@ -211,11 +215,15 @@ class Injector:
         reached: list[str] = []
         node = self._node(kind.unit, target)
         nodes: list[int] = [] if node is None else [node]
+        fed: list[int] = []  # supplies that lose their input or take over from those that do
         if kind.unit == "pdu":
-            fed = np.flatnonzero(hall.psu_pdu == target).tolist()
-            reached += [f"psu/{hall.psu_names[psu]}" for psu in fed]
-            reached.append(f"pdu/{hall.pdu_names[target ^ 1]}")  # carries the rack alone now
-            nodes = sorted({psu // PSUS_PER_NODE for psu in fed})
+            nodes = np.flatnonzero(hall.node_rack == target // 2).tolist()
+            reached += [f"pdu/{hall.pdu_names[feed]}" for feed in (target, target ^ 1)]
+            fed = [psu for n in nodes for psu in range(n * PSUS_PER_NODE, (n + 1) * PSUS_PER_NODE)]
+        elif kind.unit == "psu" and node is not None:
+            fed = list(range(node * PSUS_PER_NODE, (node + 1) * PSUS_PER_NODE))
+            rack = int(hall.node_rack[node])
+            reached += [f"pdu/{hall.pdu_names[2 * rack + feed]}" for feed in (0, 1)]
         elif kind.unit == "switch":
             nodes = np.flatnonzero(hall.node_switch == target).tolist()
             reached += [f"port/{hall.port_names[n]}" for n in nodes]
@@ -224,7 +232,8 @@ class Injector:
             reached.append(f"row/{hall.row_names[target]}")
         elif kind.name == "host_down" and node is not None:
             reached.append(f"port/{hall.port_names[node]}")
-            reached += [f"psu/{name}" for name in hall.psu_names[node * PSUS_PER_NODE : (node + 1) * PSUS_PER_NODE]]
+            fed = list(range(node * PSUS_PER_NODE, (node + 1) * PSUS_PER_NODE))
+        reached += [f"psu/{hall.psu_names[psu]}" for psu in fed]
         whole_node = kind.unit in ("node", "switch", "cooling", "port")
         for n in nodes:
             reached.append(hall.node_entity(n))

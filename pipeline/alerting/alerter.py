@@ -77,6 +77,7 @@ class Alerter:
             self._hear(found, now, hold_seconds)
         for anomaly in anomalies:
             self._hear(anomaly, now, None)
+        self._graph.refresh()
         return self.advance(now)
 
     def advance(self, now: int) -> list[Incident]:
@@ -106,10 +107,7 @@ class Alerter:
     # -- findings -> alerts -------------------------------------------------------------------------------------------
 
     def _hear(self, anomaly: Anomaly, now: int, hold_seconds: float | None) -> None:
-        for entity in (anomaly.entity, *anomaly.members):
-            if entity not in self._graph.topology:
-                self._stats.add("alerting_unplaced_entities_total")
-                break
+        self._stage.place(anomaly)
         known = self._stage.tracks.get(fingerprint(anomaly.rule, anomaly.entity))
         over = known is not None and known.incident is not None and known.incident not in self._cases
         if known is not None and over and anomaly.phase is not Phase.CLOSED and anomaly.id not in known.closed:

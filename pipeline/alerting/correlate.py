@@ -158,11 +158,11 @@ class _Cover:
         home = homes.get(next(iter(units)))
         if home is None:
             return None
-        start = min(track.starts_at for track in home.tracks)
+        starts = [track.starts_at for track in home.tracks]
         for index in chosen:
             atom = self._atoms[index]
             own_fault = atom.strength >= STRONG and atom.symptom in (Symptom.DEVICE, Symptom.SENSOR)
-            if own_fault or atom.start < start - self._quick:
+            if own_fault or not min(starts) - self._quick <= atom.start <= max(starts) + self._quick:
                 return None
         return home
 

@@ -109,7 +109,7 @@ class _Teller:
         many = sum(1 for one in silent if kind_of(one) == kind)
         total = self._graph.reach_counts(self._suspect)[kind]
         where = "" if kind_of(self._suspect) in ("site", kind) else f" of {called(self._suspect)}"
-        if total == many:
+        if total == many and (kind_of(self._suspect) != "site" or self._graph.topology.children(self._suspect)):
             who = f"All {many:,} {kind_word(kind, many)}{where}" if many > 2 else f"Both {kind_word(kind, 2)}{where}"
         elif total > many:
             who = f"{many:,} of {total:,} {kind_word(kind, total)}{where}"
@@ -128,7 +128,8 @@ class _Teller:
             return what
         where = self._common_place(units)
         if where is not None and effect in _EFFECT and where != self._suspect:
-            return f"{self._begin(where)} {_EFFECT[effect]}: {what}"
+            warms = effect is not Symptom.THERMAL or any("temperature" in str(t.best.series) for t in others)
+            return f"{self._begin(where)} {_EFFECT[effect] if warms else 'loses cooling'}: {what}"
         return f"{what}; {self._counted(units)} affected"
 
     def _said(self, track: Track) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from coldaisle.alert import fingerprint
-from coldaisle.anomaly import Anomaly, Phase
+from coldaisle.anomaly import Anomaly, Phase, anomaly_id
 from coldaisle.clock import SECOND
 from coldaisle.event import Event
 from coldaisle.selfstats import SelfStats
-from coldaisle.topology import Topology
+from coldaisle.series import Series, labels
+from coldaisle.topology import Entity, Relation, RelationKind, Topology, kind_of, name_of
 from pipeline.alerting.track import Track
+
+_LOCAL = frozenset({"gpu", "nic", "port", "psu"})
 
 
 class EventRule(Protocol):
@@ -20,6 +25,16 @@ class EventRule(Protocol):
     @property
     def name(self) -> str:
         """The rule's name."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many such events within ``window_seconds`` make a finding."""
+        ...
+
+    @property
+    def window_seconds(self) -> float:
+        """The span in which events are counted."""
         ...
 
     @property
@@ -59,17 +74,65 @@ class Deduplicate:
         self._topology = topology
         self._stats = stats
         self._holding: dict[str, Track] = {}
+        self._counted: dict[tuple[str, str], deque[int]] = {}
         self.tracks: dict[str, Track] = {}
 
     def findings(self, events: Sequence[Event]) -> Iterator[tuple[Anomaly, float]]:
-        """Yield the findings of events with the seconds they hold."""
+        """
+        Yield the findings of events with the seconds they hold.
+
+        Events of one rule and entity that name different sensors are findings of one alert, each ended by
+        its own clearing event.
+        """
         rules = self._rules.event_rules()
         for event in events:
+            self._job(event)
             for rule in rules:
                 found = rule.finding(event, self._topology)
-                if found is not None:
+                if found is None:
+                    continue
+                if found.phase is Phase.CLOSED or self._enough(rule, found):
+                    sensor = event.label("sensor")
+                    if sensor is not None:
+                        series = Series(event.kind, labels(sensor=sensor))
+                        own = anomaly_id(found.rule, found.entity, series, found.started_at)
+                        found = replace(found, id=own, series=series)
                     yield found, rule.hold_seconds
-                    break
+                break
+
+    def _enough(self, rule: EventRule, found: Anomaly) -> bool:
+        if rule.count <= 1:
+            return True
+        times = self._counted.setdefault((rule.name, found.entity), deque(maxlen=rule.count))
+        times.append(found.started_at)
+        return len(times) == rule.count and times[-1] - times[0] <= rule.window_seconds * SECOND
+
+    def _job(self, event: Event) -> None:
+        """Keep who runs where: a job that starts or ends changes which nodes have something in common."""
+        name = event.label("job")
+        if event.kind != "job" or not name or event.code not in ("start", "end"):
+            return
+        self._topology.unrelate(RelationKind.RUNS, f"job/{name}")
+        if event.code == "end":
+            return
+        if f"job/{name}" not in self._topology:
+            self._topology.add(Entity("job", name))
+        for node in event.attributes.get("nodes", "").replace(",", " ").split():
+            target = node if "/" in node else f"node/{node}"
+            self._topology.relate(Relation(RelationKind.RUNS, f"job/{name}", target))
+
+    def place(self, anomaly: Anomaly) -> None:
+        """Give entities that no file declares a place in the graph: what is inside a node belongs to it."""
+        if anomaly.series is not None and anomaly.entity not in self._topology:
+            self._topology.observe(anomaly.series.labels)
+        for entity in (anomaly.entity, *anomaly.members):
+            if entity in self._topology:
+                continue
+            node, colon, _ = name_of(entity).partition(":")
+            parent = f"node/{node}" if colon else None
+            if parent is None and anomaly.members and kind_of(anomaly.entity) == "node" and kind_of(entity) in _LOCAL:
+                parent = anomaly.entity
+            self._topology.add(Entity(kind_of(entity), name_of(entity), parent))
 
     def take(self, anomaly: Anomaly, now: int, hold_seconds: float | None = None) -> Heard | None:
         """Take one finding; return what changed, None where nothing did."""
@@ -80,7 +143,9 @@ class Deduplicate:
             if track is None:
                 self._stats.add("alerting_findings_dropped_total", reason="closed_but_never_opened")
                 return None
-            if hold_seconds is not None:
+            if hold_seconds is not None and anomaly.series is None:
+                if not track.firing:
+                    return None
                 track.end(anomaly.updated_at)
                 return Heard(track, "ended")
             return Heard(track, "ended") if track.release(anomaly) else None

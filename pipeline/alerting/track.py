@@ -246,7 +246,9 @@ def sensor_name(anomaly: Anomaly) -> str:
 
 def _key(anomaly: Anomaly) -> str:
     # One Xid every minute is one finding seen again, not sixty findings an hour.
-    return "event" if anomaly.detector == "event" and anomaly.series is None else anomaly.id
+    if anomaly.detector != "event":
+        return anomaly.id
+    return f"event:{anomaly.series}" if anomaly.series is not None else "event"
 
 
 def _finding_of(alert: Alert) -> Anomaly:

@@ -98,14 +98,6 @@ def ended(anomaly: Anomaly, at: float) -> Anomaly:
     return replace(anomaly, phase=Phase.CLOSED, updated_at=moment, ended_at=moment)
 
 
-class NoRules:
-    """No rule speaks of events."""
-
-    def event_rules(self) -> list[EventRule]:
-        """None."""
-        return []
-
-
 @dataclass(frozen=True)
 class EventRule:
     """Every event of one kind is a finding; code ``clear`` ends it."""
@@ -114,6 +106,8 @@ class EventRule:
     kind: str
     hold_seconds: float = 600.0
     severity: Severity = Severity.PAGE
+    count: int = 1
+    window_seconds: float = 600.0
 
     def finding(self, event: Event, topology: Topology) -> Anomaly | None:
         """See the port."""

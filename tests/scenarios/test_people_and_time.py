@@ -16,6 +16,7 @@ from coldaisle.severity import Severity
 from coldaisle.silence import Silence
 from coldaisle.store import Notification
 from coldaisle.store.memory_incidents import MemoryIncidentStore
+from coldaisle.topology import Topology
 from pipeline.alerting.settings import AlertSettings, MaintenanceWindow
 from tests.scenarios.story import START, EventRule, Rules, Story, ended, finding, hall, silent
 
@@ -291,3 +292,38 @@ def test_alerts_that_prove_to_be_one_cause_end_in_one_incident_and_the_other_say
     assert len(closed) == 1
     assert still_open[0].id in closed[0].timeline[-1].text
     assert len(still_open[0].alerts) == 8
+
+
+def test_each_sensor_of_one_alert_ends_by_itself_and_repeats_are_counted() -> None:
+    rule = EventRule("fan_critical", "status", hold_seconds=90_000, severity=Severity.TICKET)
+    story = Story(hall(), Rules(rule, EventRule("xid_repeats", "xid", count=3, window_seconds=100)))
+
+    def fan(name: str, code: str, at: float) -> Event:
+        return Event("status", code, Story.ns(at), labels(node="a1n1", sensor=name))
+
+    story.hear(0, events=[fan("Fan 1A", "critical", 0), fan("Fan 1B", "critical", 0)])
+    story.hear(60, events=[fan("Fan 1A", "clear", 60)])
+    story.until(200, 60)
+    incident = story.only()
+    assert len(incident.firing) == 1
+    assert "2 sensors of node a1n1 (Fan 1A and Fan 1B)" in incident.reasons[0]
+    story.hear(300, events=[fan("Fan 1B", "clear", 300)])
+    story.until(700, 300)
+    assert story.only().state is IncidentState.RESOLVED
+
+    for at in (800, 1000, 1050, 1080):
+        story.hear(at, events=[Event("xid", "13", Story.ns(at), labels(node="b1n1", gpu="GPU-b1n1-0"))])
+        story.until(at + 15, at)
+        assert len(story.incidents()) == (2 if at == 1080 else 1)
+
+
+def test_a_finding_on_something_no_file_declares_is_placed_in_its_node() -> None:
+    story = Story(Topology())
+    story.hear(
+        1,
+        finding("psu_down", "psu/n9:psu0", 0, "", "limit", Severity.TICKET, "psu0 delivers nothing"),
+        finding("node_power", "node/n9", 0, "node_power_watts", "peers", said="n9 draws 0 W"),
+    )
+    story.until(30, 1)
+
+    assert story.only().suspect == "psu/n9:psu0"

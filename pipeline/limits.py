@@ -90,7 +90,7 @@ class Limits:
         ruled = np.flatnonzero(self._has_rule[metric])
         if not len(ruled):
             return []
-        rows = metric[ruled]
+        rows = metric[ruled].astype(np.int16)  # numpy sorts 16 bits in linear time
         order = np.argsort(rows, kind="stable")
         ruled, rows = ruled[order], rows[order]
         starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))

@@ -227,6 +227,11 @@ class EventRule(_Rule):
             return None
         return self.anomaly(event, entity, Phase.OPENED, event.timestamp, len(recent))
 
+    def begin_anew(self) -> None:
+        """Forget what it was shown."""
+        self._recent.clear()
+        self._active.clear()
+
     def _cleared(self, event: Event, entity: str) -> Anomaly | None:
         active = self._active.get(entity)
         if active is not None:

@@ -40,7 +40,8 @@ def run_tests(folder: Path) -> list[Failure]:
 
     A file of rules without examples is a failure too. Raises ConfigError when a file cannot be read.
     """
-    failures: list[Failure] = [] if len(load(folder)) else [Failure(folder.name, "", "holds no rules")]
+    book = load(folder)
+    failures: list[Failure] = [] if len(book) else [Failure(folder.name, "", "holds no rules")]
     for path in _files(folder):
         beside = path.with_name(path.name.removesuffix(".toml") + _TEST)
         if not beside.exists():
@@ -50,8 +51,9 @@ def run_tests(folder: Path) -> list[Failure]:
         tried: set[str] = set()
         for example in examples.example:
             tried |= {each.rule for each in example.expect}
-            # Rules remember what they saw: each example starts with rules of its own.
-            failures += [Failure(beside.name, example.name, text) for text in play(load(folder), example)]
+            for event_rule in book.event_rules():
+                event_rule.begin_anew()
+            failures += [Failure(beside.name, example.name, text) for text in play(book, example)]
         for rule in load_section(path, RuleFile).rule:
             if rule.name not in tried:
                 failures.append(Failure(beside.name, "", f"no example expects rule {rule.name!r}; write one"))

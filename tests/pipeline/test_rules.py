@@ -27,7 +27,15 @@ def write(folder: Path, text: str) -> Path:
     return folder
 
 
-GOOD = '[[rule]]\nname = "full"\non = "metric"\nmetric = "m_ratio"\nabove = 0.9\nseverity = "ticket"\nsummary = "{entity}"\n'
+GOOD = """
+[[rule]]
+name = "full"
+on = "metric"
+metric = "m_ratio"
+above = 0.9
+severity = "ticket"
+summary = "{entity}"
+"""
 
 
 def test_a_misspelt_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:

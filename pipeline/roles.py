@@ -1,0 +1,126 @@
+"""The roles that read the bus: one stores, one scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coldaisle.anomaly import Anomaly
+from coldaisle.bus import ANOMALIES, EVENTS, FRAMES, Consumer, Message, Producer
+from coldaisle.clock import SECOND, Clock
+from coldaisle.codec import LINE_PROTOCOL, LayoutCache, decode_event, decode_frame, encode_anomaly
+from coldaisle.errors import Permanent
+from coldaisle.event import Event
+from coldaisle.frame import Block, Frame
+from coldaisle.line_protocol import decode_lines
+from coldaisle.selfstats import SelfStats
+from coldaisle.store import MetricStore
+from pipeline.checkpoint import Checkpoint
+from pipeline.deadletter import DeadLetters
+from pipeline.scoring import Engine
+
+_MOST_MESSAGES = 2000
+_SITE = b"site"
+_LINES_COLLECTOR = "telegraf"
+
+
+class Reader:
+    """Turns messages into frames and events; what cannot be read goes to the dead letters."""
+
+    def __init__(self, dead_letters: DeadLetters, stats: SelfStats) -> None:
+        self.dead_letters = dead_letters
+        self._stats = stats
+        self._layouts = LayoutCache()
+
+    def read(self, messages: Sequence[Message]) -> tuple[list[Frame | Block], list[Event]]:
+        """Return the frames and events of ``messages`` in their order. Raises Permanent on too much poison."""
+        frames: list[Frame | Block] = []
+        events: list[Event] = []
+        for message in messages:
+            try:
+                if message.partition.topic == EVENTS:
+                    events.append(decode_event(message.value))
+                elif message.headers.get("content-type") == LINE_PROTOCOL:
+                    frames += decode_lines(message.value, _LINES_COLLECTOR, self._stats)
+                else:
+                    frames.append(decode_frame(message.value, self._layouts))
+            except Permanent as error:
+                self.dead_letters.put(message, str(error))
+            else:
+                self.dead_letters.good()
+        return frames, events
+
+
+class Storer:
+    """Consumer group ``store``: frames and events to the metric store; offsets follow a flush of the store."""
+
+    group = "store"
+    topics = (FRAMES, EVENTS)
+
+    def __init__(
+        self, consumer: Consumer, store: MetricStore, reader: Reader, clock: Clock, flush_seconds: float = 5.0
+    ) -> None:
+        self._consumer = consumer
+        self._store = store
+        self._reader = reader
+        self._clock = clock
+        self._flush_ns = round(flush_seconds * SECOND)
+        self._checkpoint = Checkpoint(consumer, [store, reader.dead_letters])
+        self._flushed = clock.now()
+
+    def step(self, timeout_seconds: float = 0.5) -> int:
+        """Work once; return how many messages were read. Raises Transient: call again later, nothing is lost."""
+        messages = self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
+        frames, events = self._reader.read(messages)
+        if frames:
+            self._store.write(frames)
+        if events:
+            self._store.write_events(events)
+        self._checkpoint.store(messages)
+        now = self._clock.now()
+        if self._checkpoint.pending and now - self._flushed >= self._flush_ns:
+            self._checkpoint.commit()
+            self._flushed = now
+        return len(messages)
+
+    def close(self) -> None:
+        """Flush, commit and leave the group."""
+        self._checkpoint.commit()
+        self._consumer.close()
+
+
+class Scorer:
+    """Consumer group ``score``: frames through the engine, findings to the topic ``anomalies``."""
+
+    group = "score"
+    topics = (FRAMES, EVENTS)
+
+    def __init__(
+        self, consumer: Consumer, producer: Producer, engine: Engine, reader: Reader, clock: Clock, stats: SelfStats
+    ) -> None:
+        self._consumer = consumer
+        self._producer = producer
+        self._engine = engine
+        self._reader = reader
+        self._clock = clock
+        self._stats = stats
+        self._checkpoint = Checkpoint(consumer, [producer, reader.dead_letters])
+
+    def step(self, timeout_seconds: float = 0.5) -> list[Anomaly]:
+        """Work once; return the findings announced. Raises Transient: call again after a pause."""
+        messages = self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
+        frames, events = self._reader.read(messages)
+        now = self._clock.now()
+        if events:
+            self._engine.observe(events)
+        found = self._engine.process(frames, now) if frames else self._engine.advance(now)
+        for anomaly in found:
+            self._producer.produce(ANOMALIES, _SITE, encode_anomaly(anomaly))
+            self._stats.add("findings_total", phase=anomaly.phase.value, detector=anomaly.detector)
+        self._checkpoint.store(messages)
+        self._checkpoint.commit()
+        return found
+
+    def close(self) -> None:
+        """Commit what is done and leave the group."""
+        self._checkpoint.commit()
+        self._consumer.close()

@@ -1,0 +1,104 @@
+"""What the roles do with good messages, with poison, and with a sink that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from coldaisle.bus import DEADLETTERS, FRAMES, Message, Partition
+from coldaisle.clock import SECOND, ManualClock
+from coldaisle.codec import encode_frame
+from coldaisle.errors import Permanent, Transient
+from coldaisle.frame import Frame, Sample
+from coldaisle.selfstats import SelfStats
+from coldaisle.series import Series, labels
+from coldaisle.topology import Topology
+from pipeline.checkpoint import Checkpoint
+from pipeline.deadletter import DeadLetters
+from pipeline.roles import Reader, Scorer
+from pipeline.rule_examples import PlainTails
+from pipeline.rulebook import RuleBook
+from pipeline.scoring import Engine, EngineSettings
+
+
+class Log:
+    """A consumer and producer in one list, which remembers the order of what was asked of it."""
+
+    def __init__(self, values: list[bytes]) -> None:
+        self.messages = [Message(Partition(FRAMES, 0), i, b"n1", value, {}, 0) for i, value in enumerate(values)]
+        self.asked: list[str] = []
+        self.committed: dict[Partition, int] = {}
+        self.produced: list[tuple[str, bytes, Mapping[str, str]]] = []
+        self.full = False
+
+    def poll(self, max_messages: int, timeout_seconds: float) -> list[Message]:
+        taken, self.messages = self.messages[:max_messages], self.messages[max_messages:]
+        return taken
+
+    def commit(self, next_offsets: Mapping[Partition, int]) -> None:
+        self.asked.append("commit")
+        self.committed.update(next_offsets)
+
+    def lag(self) -> int:
+        return len(self.messages)
+
+    def produce(self, topic: str, key: bytes, value: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.produced.append((topic, value, headers or {}))
+
+    def flush(self) -> None:
+        if self.full:
+            raise Transient("the disk is full")
+        self.asked.append("flush")
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+
+def frame(value: float, at: int) -> bytes:
+    series = Series("node_power_watts", labels(node="n1"))
+    return encode_frame(Frame.of("host", "n1", [Sample(series, at * SECOND, value)]))
+
+
+def scorer(log: Log, stats: SelfStats) -> Scorer:
+    engine = Engine([], PlainTails(), RuleBook(), Topology(), EngineSettings(), stats)
+    reader = Reader(DeadLetters(log, stats, least=3), stats)
+    return Scorer(log, log, engine, reader, ManualClock(100 * SECOND), stats)
+
+
+def test_offsets_are_committed_after_everything_is_flushed() -> None:
+    log = Log([frame(1.0, 90), frame(2.0, 91)])
+    scorer(log, SelfStats()).step()
+    assert log.asked == ["flush", "flush", "commit"]
+    assert log.committed == {Partition(FRAMES, 0): 2}
+
+
+def test_nothing_is_committed_when_a_sink_is_full_and_everything_once_it_is_not() -> None:
+    log = Log([frame(1.0, 90)])
+    checkpoint = Checkpoint(log, [log])
+    checkpoint.store(log.poll(10, 0))
+    log.full = True
+    with pytest.raises(Transient, match="full"):
+        checkpoint.commit()
+    assert log.committed == {}
+    log.full = False
+    checkpoint.commit()
+    assert log.committed == {Partition(FRAMES, 0): 1}
+    assert not checkpoint.pending
+
+
+def test_poison_goes_to_the_dead_letters_with_its_origin_and_reason_and_the_rest_is_scored() -> None:
+    log, stats = Log([b"garbage", frame(1.0, 90)]), SelfStats()
+    scorer(log, stats).step()
+    [(topic, value, headers)] = log.produced
+    assert (topic, value, headers["origin"]) == (DEADLETTERS, b"garbage", "frames/0/0")
+    assert headers["reason"]
+    assert stats.get("dead_letters_total", topic=FRAMES) == 1
+    assert stats.total("samples_total") == 1
+
+
+def test_too_much_poison_stops_the_role_with_a_clear_error() -> None:
+    log = Log([b"garbage"] * 3)
+    with pytest.raises(Permanent, match="3 of the last 3 messages of 'frames' cannot be read"):
+        scorer(log, SelfStats()).step()
+    assert log.committed == {}

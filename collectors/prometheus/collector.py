@@ -67,7 +67,7 @@ class PrometheusCollector:
         page = Page()
         parts: dict[str, dict[Labels, Sample]] = {}
         known, cap, count = self._meanings, self._config.max_samples, 0
-        for head, number, time, line in rows(text, page):
+        for head, number, time, line in rows(text, page, known):
             count += 1
             meaning = known.get(head)
             if meaning is None:

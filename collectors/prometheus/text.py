@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,11 +55,12 @@ class Malformed(ValueError):
     """A head that is not a metric with labels."""
 
 
-def rows(text: str, page: Page) -> Iterator[Row]:
+def rows(text: str, page: Page, known: Container[str] = ()) -> Iterator[Row]:
     """
     Yield every sample line of ``text``; a malformed line is noted in ``page.bad`` and skipped.
 
-    Labels stay text (:func:`parse_head`), since whoever knows a head from the last scrape need not look again.
+    Labels stay text (:func:`parse_head`), since whoever knows a head from the last scrape need not look again;
+    ``known`` heads are not looked at here either.
     """
     page.openmetrics = text.rstrip().endswith("# EOF")
     number = 0
@@ -73,7 +74,7 @@ def rows(text: str, page: Page) -> Iterator[Row]:
             continue
         # The plain line: one blank before the value and nothing behind it.
         head, _, text_of_value = line.rpartition(" ")
-        if head and (head[-1] == "}" or " " not in head) and _complete(head):
+        if head in known or (head and (head[-1] == "}" or " " not in head) and _complete(head)):
             value = _number(text_of_value)
             if value is not None:
                 yield head, value, None, number

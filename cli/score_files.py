@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -94,10 +95,13 @@ def _frame(path: Path, timestamp: str | None) -> pd.DataFrame:
         head = pd.read_csv(path, nrows=0, encoding="utf-8-sig")
         name = timestamp if timestamp is not None else (head.columns[0] if len(head.columns) else None)
         as_given: Mapping[str, type[str]] = {} if name is None else {str(name): str}
-        return pd.read_csv(path, dtype=as_given, encoding="utf-8-sig", index_col=False, low_memory=False)
+        with warnings.catch_warnings():
+            # A row with more fields than the header would otherwise lose them with a warning only.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, dtype=as_given, encoding="utf-8-sig", index_col=False, low_memory=False)
     except pd.errors.EmptyDataError:
         raise ConfigError(f"{path}: the file is empty; it needs a header and a time column") from None
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, pd.errors.ParserWarning) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: cannot be read ({why}); is it whole?") from error
 

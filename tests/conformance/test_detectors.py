@@ -141,7 +141,7 @@ def a_snapshot_does_not_follow_the_detector(make: Callable[[], Detector]) -> Non
 def a_forgotten_series_has_no_opinion(make: Callable[[], Detector]) -> None:
     detector = trained(make)
     detector.forget(np.array([2, 3]))
-    detector.admit(np.array([2, 3]), Traits(*(column[2:4] for column in traits())))
+    detector.admit(np.array([2, 3]), traits(2, group_of=2))
     scores = detector.score(stream(LIFE + 1)[-1]).score
     assert np.isnan(scores[2:4]).all()
     assert np.isfinite(scores[4:]).all()

@@ -117,6 +117,8 @@ def _object_in(kind: Any) -> Convert:
     plan = {field.name: decoder(hints[field.name]) for field in fields(kind)}
 
     def decode(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{value!r} is no {kind.__name__}")
         # An unknown key raises KeyError: rewriting a document must not lose what somebody else put there.
         return kind(**{name: plan[name](item) for name, item in value.items()})
 

@@ -22,7 +22,7 @@ from pipeline.alerting.mute import PLANNED, Mute
 from pipeline.alerting.settings import AlertSettings
 from pipeline.alerting.stages import Deduplicate, EventRules, Heard
 from pipeline.alerting.track import Track
-from pipeline.alerting.words import duration, names
+from pipeline.alerting.words import duration
 
 Notify = Callable[[Incident, str], Sequence[Notification]]
 """Builds the notifications of one change: ``opened, worsened, acknowledged, resolved, reopened``."""
@@ -422,8 +422,3 @@ class Alerter:
         ]
         for track in gone:
             self._stage.forget(track)
-
-    def describe(self) -> str:
-        """Return one line on what is in progress, for logs."""
-        open_now = [case.incident.suspect for case in self._cases.values()]
-        return f"{len(open_now)} incidents in progress ({names(open_now)}), {len(self._waiting)} alerts waiting"

@@ -96,7 +96,11 @@ class _Teller:
         if len(silent) >= 2 and 2 * len(silent) > len(self._subjects) and not self._strong_other_than_silence():
             return self._silence_title(silent)
         if self._on_suspect:
-            return self._direct_title(self._on_suspect[0])
+            lead = self._on_suspect[0]
+            cut = any(t.symptom is Symptom.LINK and kind_of(t.entity) == "port" for t in self._tracks)
+            if lead.symptom is Symptom.SILENCE and kind_of(self._suspect) == "node" and cut:
+                return f"{self._begin(self._suspect)} fell silent and its link is down"
+            return self._direct_title(lead)
         return self._shared_title()
 
     def _strong_other_than_silence(self) -> bool:
@@ -205,7 +209,8 @@ class _Teller:
         parts = [sentence(told), f"First evidence at {at(first)}."]
         reached = [place for place in self._places if place != self._suspect]
         if len(reached) > 1:
-            parts.append(f"It reaches {self._counted(reached)}: {self._by_symptom()}.")
+            how = self._by_symptom()
+            parts.append(f"It reaches {self._counted(reached)}{': ' if how else ''}{how}.")
         gone = self._recovery()
         if gone:
             parts.append(gone)

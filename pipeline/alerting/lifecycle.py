@@ -25,6 +25,7 @@ from pipeline.alerting.words import called, counts, names, number
 _LARGE = 200  # from this many alerts an incident is written less often, in proportion
 _QUIET_BEFORE_RETELLING_SECONDS = 60.0
 _NOTABLE_GROWTH = 8
+_SURE_ENOUGH = 0.6  # confidence from which breadth alone may wake somebody
 
 
 class Step(StrEnum):
@@ -175,7 +176,7 @@ def compose(case: Case, graph: Graph, mute: Mute, settings: AlertSettings, now: 
     changed = replace(
         base,
         title=account.title,
-        severity=max(base.severity, severity_of(tracks, graph, settings), key=lambda one: one.rank),
+        severity=max(base.severity, severity_of(tracks, verdict.confidence, graph, settings), key=lambda one: one.rank),
         suspect=verdict.suspect,
         entities=_reach(verdict.suspect, ordered),
         started_at=min(base.started_at, *(track.starts_at for track in tracks)),
@@ -224,11 +225,12 @@ def _stepped(case: Case, changed: Incident, first_time: bool, now: int) -> tuple
     return changed, [] if muted or (case.quiet and kinds == ["resolved"]) else kinds
 
 
-def severity_of(tracks: Sequence[Track], graph: Graph, settings: AlertSettings) -> Severity:
+def severity_of(tracks: Sequence[Track], confidence: float, graph: Graph, settings: AlertSettings) -> Severity:
     """
     Return the worst severity, raised to ``page`` by breadth.
 
-    ``page_nodes`` nodes or ``page_gpus`` GPUs harmed by one cause page whatever each alone would do. What is
+    ``page_nodes`` nodes or ``page_gpus`` GPUs harmed by one cause page whatever each alone would do, if that
+    cause is believed. What is
     only ``info``, and metrics nobody described, count for nothing here; the latter never page at all.
     """
     worst = max((track.severity for track in tracks), key=lambda severity: severity.rank)
@@ -238,6 +240,8 @@ def severity_of(tracks: Sequence[Track], graph: Graph, settings: AlertSettings) 
     places = {place for track in known if track.symptom is not Symptom.SENSOR for place in track.places}
     nodes = {graph.unit(place) for place in places if kind_of(graph.unit(place)) == "node"}
     gpus = sum(1 for place in places if kind_of(place) == "gpu")
+    if confidence < _SURE_ENOUGH:
+        return worst
     if len(nodes) >= settings.page_nodes or gpus >= settings.page_gpus:
         return Severity.PAGE
     return worst

@@ -13,6 +13,7 @@ from pipeline.alerting.symptoms import Symptom, plausible
 from pipeline.alerting.track import Track
 
 _INSIDE = frozenset({"gpu", "nic", "port", "psu"})
+_PLANT = frozenset({"pdu", "ups", "crac", "cdu", "switch"})
 _STANDS_OUT = 0.15  # how much stronger than the next a single piece of evidence must be to name its entity
 
 
@@ -37,7 +38,7 @@ def judge(scope: str, tracks: Sequence[Track], graph: Graph) -> Verdict:
         1.0
         for track, place in zip(tracks, anchors, strict=True)
         if place == suspect
-        or (suspect in graph.causes(place) and plausible(suspect, track.symptom) >= 0.3)
+        or (suspect in graph.causes(graph.unit(place)) and plausible(suspect, track.symptom) >= 0.3)
         or graph.unit(place) == graph.unit(suspect)
         or (kind_of(scope) == "job" and scope in graph.causes(place))
     )
@@ -54,7 +55,25 @@ def _suspect(scope: str, tracks: Sequence[Track], anchors: Sequence[str], graph:
         return _part_of_node(next(iter(units)), tracks, anchors)
     if kind_of(scope) == "job":
         return _standing_out(tracks, anchors) or scope
-    return scope
+    if kind_of(scope) == "port":
+        # A link that is down beside a node that says nothing: a dead node takes its link down, not the reverse.
+        silent = {
+            p for t, p in zip(tracks, anchors, strict=True) if t.symptom is Symptom.SILENCE and kind_of(p) == "node"
+        }
+        return next(iter(silent)) if len(silent) == 1 else scope
+    return scope if scope in places else _plant(tracks, anchors, graph) or scope
+
+
+def _plant(tracks: Sequence[Track], anchors: Sequence[str], graph: Graph) -> str | None:
+    """The one PDU, UPS, cooling unit or switch with direct evidence that can harm at least half of the units."""
+    units = {graph.unit(place) for place in anchors}
+    found = {
+        place
+        for track, place in zip(tracks, anchors, strict=True)
+        if kind_of(place) in _PLANT and track.strength >= STRONG
+        if 2 * sum(1 for unit in units if place in graph.causes(unit)) >= len(units)
+    }
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def _part_of_node(unit: str, tracks: Sequence[Track], anchors: Sequence[str]) -> str:

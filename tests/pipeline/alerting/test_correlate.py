@@ -128,3 +128,37 @@ def test_confidence_grows_with_independent_evidence() -> None:
     assert marks == sorted(marks)
     assert len(set(marks)) == 3
     assert all(0 < mark < 1 for mark in marks)
+
+
+def test_a_feed_with_direct_evidence_is_suspected_though_the_other_feeds_supplies_look_odd_too() -> None:
+    topology = Topology([Entity("rack", "r1"), Entity("pdu", "p1", "rack/r1"), Entity("pdu", "p2", "rack/r1")])
+    supplies: dict[int, list[str]] = {1: [], 2: []}
+    for node in range(4):
+        topology.add(Entity("node", f"n{node}", "rack/r1"))
+        for feed in (1, 2):
+            psu = topology.observe((("node", f"n{node}"), ("psu", f"n{node}-psu{feed}")))
+            topology.relate(Relation(RelationKind.FEEDS, f"pdu/p{feed}", psu))
+            topology.relate(Relation(RelationKind.FEEDS, psu, f"node/n{node}"))
+            supplies[feed].append(psu)
+    graph = Graph(topology)
+    some = tracks(
+        finding("pdu_down", "pdu/p1", 0, "pdu_up", "limit", Severity.PAGE),
+        *[finding("psu_down", psu, 1, "psu_up", "limit") for psu in supplies[1]],
+        *[finding("psu_unlike_siblings", psu, 60, "psu_input_power_watts", "peers") for psu in supplies[2]],
+    )
+    groups = correlate(some, graph, SETTINGS)
+
+    assert len(groups) == 1
+    assert judge(groups[0].scope, groups[0].tracks, graph).suspect == "pdu/p1"
+
+
+def test_a_node_that_is_silent_with_its_link_down_is_suspected_and_not_the_link() -> None:
+    topology = hall(rows=1)
+    topology.add(Entity("port", "p7", "switch/leaf-a1"))
+    topology.relate(Relation(RelationKind.LINKS, "port/p7", "node/a1n1"))
+    graph = Graph(topology)
+    some = tracks(silent("node/a1n1", 0), finding("port_down", "port/p7", 1, "port_up", "limit", Severity.PAGE))
+    groups = correlate(some, graph, SETTINGS)
+
+    assert len(groups) == 1
+    assert judge(groups[0].scope, groups[0].tracks, graph).suspect == "node/a1n1"

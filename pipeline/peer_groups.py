@@ -51,9 +51,10 @@ class PeerGroups:
         for number in ids:
             self._members[int(self._table.source[number])].remove(number)
 
-    def regroup(self, sources: Iterable[int]) -> Ids:
-        """Give the series of ``sources`` their groups; return the ids whose group changed."""
+    def regroup(self, sources: Iterable[int]) -> tuple[Ids, Ids]:
+        """Give the series of ``sources`` their groups; return the ids that got one, and those that had another."""
         changed: list[int] = []
+        moved: list[int] = []
         table = self._table
         for source in sources:
             members = self._members.get(source, [])
@@ -63,12 +64,14 @@ class PeerGroups:
             for number in members:
                 group = self._group(number, job, sku)
                 if group != table.group[number]:
+                    if table.group[number] >= 0:
+                        moved.append(number)
                     table.group[number] = group
                     changed.append(number)
-        return np.array(sorted(changed), np.int64)
+        return np.array(sorted(changed), np.int64), np.array(sorted(moved), np.int64)
 
-    def regroup_all(self) -> Ids:
-        """Give every series its group."""
+    def regroup_all(self) -> tuple[Ids, Ids]:
+        """Give every series its group; return what :meth:`regroup` does."""
         return self.regroup(list(self._members))
 
     def _group(self, number: int, job: str, sku: Hashable) -> int:

@@ -196,16 +196,16 @@ class Engine:
 
     def _regroup(self, at: int) -> None:
         if self._regroup_all:
-            changed = self._groups.regroup_all()
+            changed, moved = self._groups.regroup_all()
         elif self._stale_sources:
-            changed = self._groups.regroup(sorted(self._stale_sources))
+            changed, moved = self._groups.regroup(sorted(self._stale_sources))
         else:
             return
         self._regroup_all = False
         self._stale_sources = set()
         if len(changed):
             self._judge.admit(changed)
-            self._judge.withhold(changed, at)
+            self._judge.withhold(moved, at)
             self._table.version += 1
         gpus = len(self._topology.of_kind("gpu"))
         self._judge.set_budget(gpus, int((self._table.drive[: self._table.size] <= 1).sum()))

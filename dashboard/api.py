@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,21 +10,19 @@ from hashlib import blake2b
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, HTTPException, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, FastAPI, Path, Query
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
 
 from coldaisle import matcher
 from coldaisle.catalogue import metric_of
 from coldaisle.clock import HOUR, SECOND, rfc3339
-from coldaisle.errors import ConfigError, Permanent, Transient
+from coldaisle.errors import ConfigError
 from coldaisle.incident import Incident, ResolveReason
 from coldaisle.silence import Silence
 from coldaisle.store import IncidentQuery, Notification, NotificationState
 from coldaisle.store.incident_json import incident_to_public
-from dashboard import actions, filters, words
+from dashboard import actions, documentation, filters, problems, words
 from dashboard.reader import Reader
 from dashboard.security import problem
 
@@ -90,7 +87,7 @@ def install(app: FastAPI, reader: Reader) -> None:
     app.include_router(_telemetry(reader), prefix="/api/v1", tags=["telemetry"])
     app.include_router(_quiet(reader), prefix="/api/v1", tags=["silences and notifications"])
     app.include_router(_self(app, reader))
-    _errors(app)
+    problems.install(app)
 
 
 def _incidents(reader: Reader) -> APIRouter:
@@ -216,9 +213,14 @@ def _telemetry(reader: Reader) -> APIRouter:
         place = picture.arrangement
         columns = (picture.values, picture.low, picture.high, picture.siblings, picture.scores)
         rows = zip(
-            place.cells, place.x.tolist(), place.y.tolist(), picture.state.tolist(), picture.incident,
-            *(_known(column) for column in columns), strict=True,
-        )  # fmt: skip
+            place.cells,
+            place.x.tolist(),
+            place.y.tolist(),
+            picture.state.tolist(),
+            picture.incident,
+            *(_known(column) for column in columns),
+            strict=True,
+        )
         names = ("entity", "x", "y", "state", "incident", "value", "low", "high", "siblings", "score")
         cells = [dict(zip(names, row, strict=True)) for row in rows]
         for cell in cells:
@@ -277,11 +279,17 @@ def _telemetry(reader: Reader) -> APIRouter:
         found = store.events(begin, finish, matcher.parse(match), limit)
         return {
             "events": [
-                {"kind": e.kind, "code": e.code, "timestamp": rfc3339(e.timestamp), "labels": dict(e.labels), "text": e.text,
-                 "attributes": dict(e.attributes)}
+                {
+                    "kind": e.kind,
+                    "code": e.code,
+                    "timestamp": rfc3339(e.timestamp),
+                    "labels": dict(e.labels),
+                    "text": e.text,
+                    "attributes": dict(e.attributes),
+                }
                 for e in found
             ]
-        }  # fmt: skip
+        }
 
     return router
 
@@ -345,17 +353,27 @@ def _quiet(reader: Reader) -> APIRouter:
 
 def _silence(one: Silence) -> dict[str, Any]:
     return {
-        "id": one.id, "matchers": ", ".join(str(m) for m in one.matchers), "starts_at": rfc3339(one.starts_at),
-        "ends_at": rfc3339(one.ends_at), "actor": one.actor, "comment": one.comment,
-    }  # fmt: skip
+        "id": one.id,
+        "matchers": ", ".join(str(m) for m in one.matchers),
+        "starts_at": rfc3339(one.starts_at),
+        "ends_at": rfc3339(one.ends_at),
+        "actor": one.actor,
+        "comment": one.comment,
+    }
 
 
 def _notification(one: Notification) -> dict[str, Any]:
     return {
-        "id": one.id, "incident": one.incident_id, "receiver": one.receiver, "kind": one.kind, "state": one.state.value,
-        "attempts": one.attempts, "created_at": rfc3339(one.created_at), "last_error": one.last_error or None,
+        "id": one.id,
+        "incident": one.incident_id,
+        "receiver": one.receiver,
+        "kind": one.kind,
+        "state": one.state.value,
+        "attempts": one.attempts,
+        "created_at": rfc3339(one.created_at),
+        "last_error": one.last_error or None,
         "sent_at": None if one.sent_at is None else rfc3339(one.sent_at),
-    }  # fmt: skip
+    }
 
 
 def _self(app: FastAPI, reader: Reader) -> APIRouter:
@@ -385,60 +403,10 @@ def _self(app: FastAPI, reader: Reader) -> APIRouter:
 
     @router.get("/api/v1/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return HTMLResponse(_documentation(app.openapi()))
+        return HTMLResponse(documentation.page(app.openapi()))
 
     @router.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     def unknown(rest: str) -> Any:
         return problem(404, "Unknown address", f"/api/{rest[:80]} does not exist; /api/v1/docs lists what does.")
 
     return router
-
-
-def _documentation(schema: dict[str, Any]) -> str:
-    """Return the list of operations as one page that asks for nothing from outside."""
-    rows = []
-    for path, operations in schema["paths"].items():
-        for method, operation in operations.items():
-            names = ", ".join(parameter["name"] for parameter in operation.get("parameters", ()))
-            cells = (method.upper(), path, operation.get("summary", ""), names)
-            rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    return (
-        '<!DOCTYPE html><html lang="en" data-mantine-color-scheme="light"><head><meta charset="utf-8"><title>API · Coldaisle</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="/assets/favicon.svg">'
-        '<link rel="stylesheet" href="/palette.css"><link rel="stylesheet" href="/assets/coldaisle.css"></head>'
-        '<body class="document"><main class="page"><h1>HTTP API</h1><p>OpenAPI: <a href="/api/v1/openapi.json">/api/v1/openapi.json</a>. '
-        'Where a token is set, send <code>Authorization: Bearer TOKEN</code>.</p><div class="panel table-wrap">'
-        '<table class="plain"><thead><tr><th>Method</th><th>Path</th><th>Does</th><th>Parameters</th></tr></thead><tbody>'
-        f"{''.join(rows)}</tbody></table></div></main></body></html>"
-    )
-
-
-def _errors(app: FastAPI) -> None:
-    """Every error is a problem that names the thing and the remedy; none shows a traceback."""
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(_request: Request, error: RequestValidationError) -> Response:
-        parts = [
-            f"{'.'.join(str(p) for p in one['loc'][1:]) or one['loc'][0]}: {one['msg']}" for one in error.errors()[:5]
-        ]
-        return problem(422, "Cannot be read", "; ".join(parts))
-
-    @app.exception_handler(ConfigError)
-    def wrong(_request: Request, error: ConfigError) -> Response:
-        return problem(422, "Cannot be read", str(error))
-
-    @app.exception_handler(actions.NotFound)
-    def missing(_request: Request, error: actions.NotFound) -> Response:
-        return problem(404, "Not found", str(error))
-
-    @app.exception_handler(Permanent)
-    def conflict(_request: Request, error: Permanent) -> Response:
-        return problem(409, "Not possible now", str(error))
-
-    @app.exception_handler(Transient)
-    def busy(_request: Request, error: Transient) -> Response:
-        return problem(409, "Changed by somebody else, or the store is busy", f"{error}; read it again and repeat.")
-
-    @app.exception_handler(HTTPException)
-    def other(_request: Request, error: HTTPException) -> Response:
-        return problem(error.status_code, "Refused", str(error.detail))

@@ -148,7 +148,7 @@ def state_word(incident: Incident) -> str:
     return "Open, not acknowledged"
 
 
-def legend(view: str) -> html.Div:
+def legend(view: str, scale: tuple[str, str] | None = None) -> html.Div:
     """Return what the colours of the hall mean, in shapes and words."""
     if view == "state":
         parts = [
@@ -162,6 +162,8 @@ def legend(view: str) -> html.Div:
         ]
     else:
         parts = [html.Span([html.Span(className="swatch swatch-unknown"), "× No telemetry"])]
+        if scale is not None:
+            parts.append(html.Span([scale[0], html.Span(className="ramp"), scale[1]]))
     return html.Div(parts, className="legend")
 
 

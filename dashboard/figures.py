@@ -173,16 +173,28 @@ def hall_heatmap(picture: Picture, view: str, colours: Palette) -> go.Figure:
     if len(arrangement.blocks) <= _MOST_LABELS:
         for block in arrangement.blocks:
             figure.add_annotation(
-                x=block.x - 0.5, y=block.y - 0.5, text=_fitting(block.label, block.width), showarrow=False,
-                xanchor="left", yanchor="bottom", font={"size": 10, "color": colours.muted}, yshift=0,
-            )  # fmt: skip
+                x=block.x - 0.5,
+                y=block.y - 0.5,
+                text=_fitting(block.label, block.width),
+                showarrow=False,
+                xanchor="left",
+                yanchor="bottom",
+                font={"size": 10, "color": colours.muted},
+                yshift=0,
+            )
     for row in dict.fromkeys(block.row for block in arrangement.blocks if block.row):
         first = next(block for block in arrangement.blocks if block.row == row)
         tall = max(block.height for block in arrangement.blocks if block.row == row)
         figure.add_annotation(
-            x=0, xref="paper", xshift=-8, y=first.y + (tall - 1) / 2, text=f"<b>{name_of(row)[:5]}</b>",
-            showarrow=False, xanchor="right", font={"size": 13, "color": colours.ink},
-        )  # fmt: skip
+            x=0,
+            xref="paper",
+            xshift=-8,
+            y=first.y + (tall - 1) / 2,
+            text=f"<b>{name_of(row)[:5]}</b>",
+            showarrow=False,
+            xanchor="right",
+            font={"size": 13, "color": colours.ink},
+        )
     quiet = {"visible": False, "fixedrange": True, "constrain": "domain"}
     figure.update_xaxes(range=[-0.6, arrangement.width - 0.4], **quiet)
     figure.update_yaxes(range=[arrangement.height - 0.4, -0.6], **quiet)
@@ -230,8 +242,12 @@ def _times(timestamps: Sequence[int] | NDArray[np.int64], zone: tzinfo) -> list[
 def _axes(figure: go.Figure, colours: Palette, y_title: str) -> None:
     line = {"showline": False, "zeroline": False, "gridcolor": colours.line, "gridwidth": 1, "ticks": ""}
     figure.update_xaxes(
-        **line, showgrid=False, tickfont={"size": 11}, automargin=True, nticks=6,
-    )  # fmt: skip
+        **line,
+        showgrid=False,
+        tickfont={"size": 11},
+        automargin=True,
+        nticks=6,
+    )
     figure.update_yaxes(
         **line, tickfont={"size": 11}, automargin=True, nticks=5, title={"text": y_title, "font": {"size": 11}}
     )
@@ -256,31 +272,57 @@ def evidence(
     if len(window.low) == len(at) == len(window.high) and at:
         figure.add_scatter(x=at, y=scaled(window.low), mode="lines", line={"width": 0}, hoverinfo="skip", name="low")
         figure.add_scatter(
-            x=at, y=scaled(window.high), mode="lines", line={"width": 0}, fill="tonexty", fillcolor=colours.band,
-            hoverinfo="skip", name="expected band",
-        )  # fmt: skip
+            x=at,
+            y=scaled(window.high),
+            mode="lines",
+            line={"width": 0},
+            fill="tonexty",
+            fillcolor=colours.band,
+            hoverinfo="skip",
+            name="expected band",
+        )
     for peer, values in list(window.peers.items())[:32]:
         figure.add_scatter(
-            x=at, y=scaled(values), mode="lines", line={"width": 1, "color": colours.sibling}, name=name_of(peer) or peer,
-            hoverinfo="skip", connectgaps=False,
-        )  # fmt: skip
+            x=at,
+            y=scaled(values),
+            mode="lines",
+            line={"width": 1, "color": colours.sibling},
+            name=name_of(peer) or peer,
+            hoverinfo="skip",
+            connectgaps=False,
+        )
     if len(window.expected) == len(at):
         figure.add_scatter(
-            x=at, y=scaled(window.expected), mode="lines", name="expected", connectgaps=False,
-            line={"width": 1.25, "color": colours.muted, "dash": "dash"}, hovertemplate=f"%{{y:.3~g}} {symbol}",
-        )  # fmt: skip
+            x=at,
+            y=scaled(window.expected),
+            mode="lines",
+            name="expected",
+            connectgaps=False,
+            line={"width": 1.25, "color": colours.muted, "dash": "dash"},
+            hovertemplate=f"%{{y:.3~g}} {symbol}",
+        )
     few = sum(value is not None for value in window.observed) < 40
     figure.add_scatter(
-        x=at, y=scaled(window.observed), mode="lines+markers" if few else "lines", name=name_of(entity) or entity,
-        connectgaps=False, line={"width": 2, "color": tone}, marker={"size": 4, "color": tone},
+        x=at,
+        y=scaled(window.observed),
+        mode="lines+markers" if few else "lines",
+        name=name_of(entity) or entity,
+        connectgaps=False,
+        line={"width": 2, "color": tone},
+        marker={"size": 4, "color": tone},
         hovertemplate=f"<b>%{{y:.4~g}} {symbol}</b>",
-    )  # fmt: skip
+    )
     if window.limit is not None:
         figure.add_hline(
-            y=window.limit / divisor, line={"width": 1, "color": colours.critical, "dash": "dot"},
-            annotation={"text": f"limit {words.number(window.limit / divisor)} {symbol}", "xanchor": "left", "x": 0,
-                        "font": {"size": 11, "color": colours.critical}},
-        )  # fmt: skip
+            y=window.limit / divisor,
+            line={"width": 1, "color": colours.critical, "dash": "dot"},
+            annotation={
+                "text": f"limit {words.number(window.limit / divisor)} {symbol}",
+                "xanchor": "left",
+                "x": 0,
+                "font": {"size": 11, "color": colours.critical},
+            },
+        )
     if at and window.timestamps[0] <= started_at <= window.timestamps[-1]:
         _mark(figure, started_at, f"began {words.time_of_day(started_at, zone)}", colours, zone)
     _axes(figure, colours, symbol)
@@ -336,9 +378,14 @@ def explore(
         )
         name = names[position] if position < len(names) else str(line.series)
         figure.add_scatter(
-            x=_times(times, zone), y=(values / divisor).tolist(), mode="lines", name=name, line=style,
-            connectgaps=False, hovertemplate=f"<b>%{{y:.4~g}} {symbol}</b> · %{{x|%H:%M:%S}}<br>{name}<extra></extra>",
-        )  # fmt: skip
+            x=_times(times, zone),
+            y=(values / divisor).tolist(),
+            mode="lines",
+            name=name,
+            line=style,
+            connectgaps=False,
+            hovertemplate=f"<b>%{{y:.4~g}} {symbol}</b> · %{{x|%H:%M:%S}}<br>{name}<extra></extra>",
+        )
     for event in events[:40]:
         at = _times([event.timestamp], zone)[0]
         figure.add_shape(
@@ -351,9 +398,14 @@ def explore(
             line={"width": 1, "color": colours.muted, "dash": "dot"},
         )
         figure.add_scatter(
-            x=[at], y=[1.02], yaxis="y2", mode="markers", hovertemplate=f"{event.kind} {event.code}<br>{event.text}<extra></extra>",
+            x=[at],
+            y=[1.0],
+            yaxis="y2",
+            mode="markers",
+            hovertemplate=f"{event.kind} {event.code}<br>{event.text}<extra></extra>",
             marker={"symbol": "triangle-down", "size": 9, "color": colours.ink},
-        )  # fmt: skip
+            cliponaxis=False,
+        )
     figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
     if 1 < len(lines) <= _LINES_IN_COLOUR:
         figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 12}})

@@ -205,7 +205,7 @@ def _host_name(host: str) -> str:
 
 
 def _local(path: str) -> str:
-    """Only a path of this server: ``//elsewhere`` and ``/\\elsewhere`` are not."""
+    """Only a path of this server: two slashes, or one and a backslash, lead elsewhere."""
     good = path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path and "\r" not in path
     return path if good else "/"
 
@@ -217,5 +217,6 @@ def _form(after: str, message: str) -> str:
 <link rel="icon" href="/assets/favicon.svg"><link rel="stylesheet" href="/assets/coldaisle.css">
 <link rel="stylesheet" href="/palette.css"></head><body class="login"><main>
 <form method="post" action="/login?next={quote(after, safe="")}"><h1><span class="brand-mark"></span>Coldaisle</h1>
-<label for="token">Token</label><input id="token" name="token" type="password" autocomplete="current-password" autofocus required>
+<label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" autofocus required>
 {alert}<button type="submit">Log in</button></form></main></body></html>"""

@@ -9,6 +9,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html,
 from dash.exceptions import PreventUpdate
 
 from dashboard import components, theme
+from dashboard.callbacks import on
 from dashboard.pages import explore, fleet, health, history, incident
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
@@ -20,7 +21,8 @@ _NAVIGATION = (
     ("Health", "/health", "s"),
 )
 _KEYS = (
-    ("g f", "Fleet"), ("g h", "History"), ("g e", "Explore"), ("g s", "Health"), ("/", "search"), ("j  k", "next, previous incident"),
+    ("g f", "Fleet"), ("g h", "History"), ("g e", "Explore"), ("g s", "Health"), ("/", "search"),
+    ("j  k", "next, previous incident"),
     ("enter", "open"), ("a", "acknowledge"), ("r", "resolve"), ("t", "dark or light"), ("?", "this list"),
 )  # fmt: skip
 
@@ -135,7 +137,8 @@ def register(app: Dash, reader: Reader) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
 
-    @app.callback(
+    @on(
+        app,
         Output("page", "children"),
         Output("page", "className"),
         Input("url", "pathname"),

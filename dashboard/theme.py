@@ -142,6 +142,7 @@ def stylesheet() -> str:
         fills = ("critical", "warning", "info", "fine", "unknown")
         lines = [f"--c-{name}: {getattr(theme, name)};" for name in names]
         lines += [f"--f-{name}: {getattr(theme, f'fill_{name}')};" for name in fills]
+        lines.append(f"--ramp: linear-gradient(90deg, {', '.join(theme.ramp)});")
         rules.append(f'[data-mantine-color-scheme="{theme.name}"] {{ {" ".join(lines)} }}')
     return "\n".join(rules)
 

@@ -14,6 +14,7 @@ from coldaisle.clock import HOUR, MINUTE
 from coldaisle.errors import ColdaisleError, ConfigError
 from coldaisle.store import Line
 from dashboard import components, figures, filters, words
+from dashboard.callbacks import on
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 from dashboard.theme import palette
@@ -167,7 +168,8 @@ def distinct(labels: Sequence[tuple[tuple[str, str], ...]]) -> list[str]:
 def register(app: Dash, reader: Reader) -> None:
     """Wire the page."""
 
-    @app.callback(
+    @on(
+        app,
         Output("explore-drawn", "children"),
         Output("url", "search", allow_duplicate=True),
         Output("wrote", "data", allow_duplicate=True),

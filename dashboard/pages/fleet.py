@@ -9,6 +9,7 @@ from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboard import components, figures, words
+from dashboard.callbacks import on
 from dashboard.hall import Picture
 from dashboard.pages.address import Address
 from dashboard.reader import Reader, matcher_for
@@ -37,7 +38,7 @@ def layout(reader: Reader, address: Address) -> Any:
                             html.Div(
                                 [
                                     html.H2(reader.backends.hall),
-                                    html.Div(components.legend(view), id="fleet-legend"),
+                                    html.Div(components.legend(view, _scale(picture, view)), id="fleet-legend"),
                                     components.select(
                                         "fleet-view", "Colour the hall by", _views(reader), view, w=220, searchable=True
                                     ),
@@ -78,6 +79,17 @@ def _views(reader: Reader) -> list[dict[str, Any]]:
     return [{"group": "Judged", "items": judged}, {"group": "Measured", "items": metrics}]
 
 
+def _scale(picture: Picture | None, view: str) -> tuple[str, str] | None:
+    """The least and the most of the colours, in words."""
+    if picture is None or view == figures.STATE:
+        return None
+    if view == figures.SCORE:
+        return "usual", "never seen"
+    _, least, most = figures.hall_values(picture, view)
+    unit = words.unit_of(view)
+    return words.quantity(least, unit), words.quantity(most, unit)
+
+
 def _metric(view: str) -> str | None:
     return None if view in (figures.STATE, figures.SCORE) else view
 
@@ -116,7 +128,8 @@ def _caption(picture: Picture | None) -> str:
 def register(app: Dash, reader: Reader) -> None:
     """Wire the page."""
 
-    @app.callback(
+    @on(
+        app,
         Output("fleet-status", "children"),
         Output("fleet-cards", "children"),
         Output("fleet-hall", "children"),
@@ -144,7 +157,8 @@ def register(app: Dash, reader: Reader) -> None:
             fresh,
         )
 
-    @app.callback(
+    @on(
+        app,
         Output("fleet-hall", "children", allow_duplicate=True),
         Output("fleet-legend", "children"),
         Output("fleet-known", "data", allow_duplicate=True),
@@ -163,9 +177,16 @@ def register(app: Dash, reader: Reader) -> None:
         picture = reader.picture(reader.open_incidents(), _metric(view))
         known = Patch()
         known["hall"] = _key(picture, view)
-        return _hall(picture, view, address), components.legend(view), known, address.search, address.search
+        return (
+            _hall(picture, view, address),
+            components.legend(view, _scale(picture, view)),
+            known,
+            address.search,
+            address.search,
+        )
 
-    @app.callback(
+    @on(
+        app,
         Output("url", "href", allow_duplicate=True),
         Input("hall-graph", "clickData"),
         State("fleet-view", "value"),

@@ -10,6 +10,7 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from coldaisle.live import LiveView
 from coldaisle.store import NotificationState
 from dashboard import components, words
+from dashboard.callbacks import on
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 from dashboard.theme import FINE, WARNING
@@ -41,9 +42,8 @@ def _content(reader: Reader, address: Address) -> Any:
     )
     dead = reader.backends.incidents.notifications(state=NotificationState.DEAD, limit=100)
     if dead:
-        problems.append(
-            f"{len(dead)} notifications could not be delivered; mend the receiver and requeue them through the API."
-        )
+        count = "1 notification" if len(dead) == 1 else f"{len(dead)} notifications"
+        problems.append(f"{count} could not be delivered; mend the receiver and requeue through the API.")
     return html.Div(
         [
             html.Section(
@@ -128,7 +128,8 @@ def _pairs(rows: list[Any], head: tuple[str, str], number: bool = False) -> Any:
 def register(app: Dash, reader: Reader) -> None:
     """Wire the page."""
 
-    @app.callback(
+    @on(
+        app,
         Output("health-content", "children"),
         Output("health-known", "data"),
         Input("health-tick", "n_intervals"),

@@ -15,6 +15,7 @@ from coldaisle.errors import ConfigError
 from coldaisle.incident import Incident
 from coldaisle.store import IncidentQuery
 from dashboard import components, filters, words
+from dashboard.callbacks import on
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 from dashboard.theme import look
@@ -47,15 +48,28 @@ def layout(reader: Reader, address: Address) -> Any:
                     html.Div(
                         [
                             dmc.TextInput(
-                                id="history-text", placeholder="Search title, text, entity  ( / )", size="xs",
-                                value=address.get("text"), debounce=300, w=260, className="search", **{"aria-label": "Search"},
+                                id="history-text",
+                                placeholder="Search title, text, entity  ( / )",
+                                size="xs",
+                                value=address.get("text"),
+                                debounce=300,
+                                w=260,
+                                className="search",
+                                **{"aria-label": "Search"},
                             ),
                             components.select("history-state", "State", states, address.get("state"), w=130),
-                            components.select("history-severity", "Severity", severities, address.get("severity"), w=130),
+                            components.select(
+                                "history-severity", "Severity", severities, address.get("severity"), w=130
+                            ),
                             components.select("history-span", "Time", spans, address.get("span"), w=130),
                             dmc.TextInput(
-                                id="history-entity", placeholder="Entity, e.g. node/n017", size="xs",
-                                value=address.get("entity"), debounce=300, w=180, **{"aria-label": "Entity"},
+                                id="history-entity",
+                                placeholder="Entity, e.g. node/n017",
+                                size="xs",
+                                value=address.get("entity"),
+                                debounce=300,
+                                w=180,
+                                **{"aria-label": "Entity"},
                             ),
                         ],
                         className="filters",
@@ -65,7 +79,7 @@ def layout(reader: Reader, address: Address) -> Any:
             ),
             html.Div(_results(reader, address), id="history-results", className="panel history-results"),
         ]
-    )  # fmt: skip
+    )
 
 
 def _results(reader: Reader, address: Address) -> Any:
@@ -92,8 +106,13 @@ def _results(reader: Reader, address: Address) -> Any:
                 columnDefs=_columns(words.zone_word(reader.now(), address.zone)),
                 defaultColDef={"sortable": False, "resizable": True, "suppressHeaderMenuButton": True},
                 dashGridOptions={
-                    "cacheBlockSize": _PAGE, "maxBlocksInCache": 20, "rowHeight": 36, "headerHeight": 34, "animateRows": False,
-                    "suppressCellFocus": False, "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+                    "cacheBlockSize": _PAGE,
+                    "maxBlocksInCache": 20,
+                    "rowHeight": 36,
+                    "headerHeight": 34,
+                    "animateRows": False,
+                    "suppressCellFocus": False,
+                    "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
                     "infiniteInitialRowCount": min(total, _PAGE),
                 },
                 getRowId="params.data.id",
@@ -101,20 +120,27 @@ def _results(reader: Reader, address: Address) -> Any:
                 className="grid",
             ),
         ]
-    )  # fmt: skip
+    )
 
 
 def _columns(zone: str) -> list[dict[str, Any]]:
     return [
-        {"field": "shown", "headerName": "Severity", "width": 112, "cellClassRules": {
-            f"tone-{tone}": f"params.data && params.data.tone == '{tone}'" for tone in ("critical", "warning", "info")}},
+        {
+            "field": "shown",
+            "headerName": "Severity",
+            "width": 112,
+            "cellClassRules": {
+                f"tone-{tone}": f"params.data && params.data.tone == '{tone}'"
+                for tone in ("critical", "warning", "info")
+            },
+        },
         {"field": "title", "headerName": "What and where", "flex": 3, "minWidth": 200, "tooltipField": "title"},
         {"field": "state", "headerName": "State", "width": 170},
         {"field": "reach", "headerName": "Reach", "flex": 1, "minWidth": 140},
         {"field": "started", "headerName": f"Began ({zone})", "width": 150},
         {"field": "lasted", "headerName": "Lasted", "width": 104, "type": "rightAligned"},
         {"field": "name", "headerName": "Id", "width": 108, "cellClass": "mono"},
-    ]  # fmt: skip
+    ]
 
 
 def query_of(address: Address, now: int, limit: int = _PAGE, offset: int = 0) -> IncidentQuery:
@@ -125,9 +151,15 @@ def query_of(address: Address, now: int, limit: int = _PAGE, offset: int = 0) ->
     if lasting is not None and start is None:
         start = max(0, now - lasting)
     return filters.query(
-        [s for s in address.get("state").split(",") if s], [s for s in address.get("severity").split(",") if s],
-        address.get("entity"), address.get("text"), start, end, limit, offset,
-    )  # fmt: skip
+        [s for s in address.get("state").split(",") if s],
+        [s for s in address.get("severity").split(",") if s],
+        address.get("entity"),
+        address.get("text"),
+        start,
+        end,
+        limit,
+        offset,
+    )
 
 
 def _api_search(address: Address, wanted: IncidentQuery) -> str:
@@ -155,7 +187,8 @@ def row(incident: Incident, now: int, zone: tzinfo) -> dict[str, Any]:
 def register(app: Dash, reader: Reader) -> None:
     """Wire the page."""
 
-    @app.callback(
+    @on(
+        app,
         Output("history-grid", "getRowsResponse"),
         Input("history-grid", "getRowsRequest"),
         State("url", "search"),
@@ -174,7 +207,8 @@ def register(app: Dash, reader: Reader) -> None:
             "rowCount": reader.backends.incidents.count(wanted),
         }
 
-    @app.callback(
+    @on(
+        app,
         Output("history-results", "children"),
         Output("url", "search", allow_duplicate=True),
         Output("wrote", "data", allow_duplicate=True),
@@ -191,7 +225,8 @@ def register(app: Dash, reader: Reader) -> None:
             raise PreventUpdate
         return _results(reader, after), after.search, after.search
 
-    @app.callback(
+    @on(
+        app,
         Output("url", "href", allow_duplicate=True),
         Input("history-grid", "cellClicked"),
         prevent_initial_call=True,

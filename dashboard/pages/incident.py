@@ -11,6 +11,7 @@ from dash.exceptions import PreventUpdate
 from coldaisle.errors import ColdaisleError
 from coldaisle.incident import Incident, IncidentState, ResolveReason
 from dashboard import actions, components
+from dashboard.callbacks import on
 from dashboard.pages import incident_parts as parts
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
@@ -63,7 +64,7 @@ def layout(reader: Reader, address: Address) -> Any:
                     ),
                 ],
                 className="action-bar",
-            ),  # fmt: skip
+            ),
             html.Div(id="incident-said", className="said", **{"aria-live": "polite"}),
             html.Div(body, id="incident-body"),
             dcc.Interval(id="incident-tick", interval=round(reader.settings.refresh_seconds * 1000)),
@@ -159,7 +160,8 @@ def perform(reader: Reader, name: str, incident_id: str, deed: actions.Deed) -> 
 def register(app: Dash, reader: Reader) -> None:
     """Wire the page."""
 
-    @app.callback(
+    @on(
+        app,
         Output("incident-head", "children"),
         Output("incident-buttons", "children"),
         Output("incident-body", "children"),

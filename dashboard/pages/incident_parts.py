@@ -145,7 +145,10 @@ def chart(alert: Alert, anomaly: Anomaly, window: Window, colours: Palette, tone
         [
             html.Figcaption(anomaly.explanation or alert.explanation or alert.summary, className="chart-title"),
             picture,
-            html.Div([*_key(window, words.zone_word(anomaly.started_at, zone)), html.Div(caption, className="chart-foot")], className="chart-under"),
+            html.Div(
+                [*_key(window, words.zone_word(anomaly.started_at, zone)), html.Div(caption, className="chart-foot")],
+                className="chart-under",
+            ),
         ],
         className="evidence",
     )

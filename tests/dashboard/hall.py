@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from coldaisle.alert import Alert, AlertState
-from coldaisle.anomaly import Anomaly, Phase, Window
+from coldaisle.anomaly import Anomaly, Phase, Window, anomaly_id
 from coldaisle.clock import DAY, HOUR, MINUTE, SECOND, ManualClock
 from coldaisle.event import Event
 from coldaisle.frame import Block, Frame
@@ -26,8 +26,13 @@ from dashboard.source import Backends, Health
 NOW = 1_795_403_520 * SECOND  # 2026-11-23 02:32:00 UTC
 RACKS_A_ROW, NODES_A_RACK, GPUS_A_NODE = 8, 4, 8
 _METRICS = ("gpu_temperature_celsius", "gpu_power_watts", "gpu_clock_sm_hertz", "gpu_utilization_ratio")
-_USUAL = {"gpu_temperature_celsius": (64.0, 1.6), "gpu_power_watts": (610.0, 14.0), "gpu_clock_sm_hertz": (1.755e9, 9e6),
-          "gpu_utilization_ratio": (0.94, 0.02), "node_inlet_temperature_celsius": (23.4, 0.4)}  # fmt: skip
+_USUAL = {
+    "gpu_temperature_celsius": (64.0, 1.6),
+    "gpu_power_watts": (610.0, 14.0),
+    "gpu_clock_sm_hertz": (1.755e9, 9e6),
+    "gpu_utilization_ratio": (0.94, 0.02),
+    "node_inlet_temperature_celsius": (23.4, 0.4),
+}
 
 
 def topology(rows: str = "ABCD", racks: int = RACKS_A_ROW, nodes: int = NODES_A_RACK) -> Topology:
@@ -63,10 +68,10 @@ def live(hall: Topology, now: int = NOW, version: int = 1, warm: Sequence[str] =
             hot = row in warm and metric == "gpu_temperature_celsius"
             slow = gpu.name == "n103-gpu5" and metric == "gpu_clock_sm_hertz"
             shift.append(11.0 if hot else -15.0 if slow else 0.0)
-    for node in hall.of_kind("node"):
-        series.append(Series("node_inlet_temperature_celsius", labels(node=node.name)))
-        entities.append(node.id)
-        shift.append(14.0 if str(hall.within(node.id, "row")) in {f"row/{r}" for r in warm} else 0.0)
+    for host in hall.of_kind("node"):
+        series.append(Series("node_inlet_temperature_celsius", labels(node=host.name)))
+        entities.append(host.id)
+        shift.append(14.0 if str(hall.within(host.id, "row")) in {f"row/{r}" for r in warm} else 0.0)
     series += [Series("collector_up", labels(collector="nvml", node=f"n{i:03}")) for i in range(1, 129)]
     entities += [f"node/n{i:03}" for i in range(1, 129)]
     shift += [0.0] * 128
@@ -124,13 +129,32 @@ def _window(
 def _finding(rule: str, entity: str, severity: Severity, text: str, window: Window | None, detector: str) -> Alert:
     began = NOW - 20 * MINUTE + 70 * 10 * SECOND
     anomaly = Anomaly(
-        id=f"{abs(hash(rule)) % 10**8:08}", phase=Phase.OPENED, rule=rule, detector=detector, version="1", severity=severity,
-        entity=entity, started_at=began, updated_at=NOW - MINUTE, score=0.62, explanation=text, window=window,
-    )  # fmt: skip
+        id=anomaly_id(rule, entity, None, began),
+        phase=Phase.OPENED,
+        rule=rule,
+        detector=detector,
+        version="1",
+        severity=severity,
+        entity=entity,
+        started_at=began,
+        updated_at=NOW - MINUTE,
+        score=0.62,
+        explanation=text,
+        window=window,
+    )
     return Alert(
-        name=rule, entity=entity, severity=severity, state=AlertState.FIRING, starts_at=began, updated_at=NOW - MINUTE,
-        explanation=text, detector=detector, version="1", score=0.62, anomalies=(anomaly,),
-    )  # fmt: skip
+        name=rule,
+        entity=entity,
+        severity=severity,
+        state=AlertState.FIRING,
+        starts_at=began,
+        updated_at=NOW - MINUTE,
+        explanation=text,
+        detector=detector,
+        version="1",
+        score=0.62,
+        anomalies=(anomaly,),
+    )
 
 
 def warming(hall: Topology) -> Incident:
@@ -139,22 +163,34 @@ def warming(hall: Topology) -> Incident:
     gpus = [gpu.id for gpu in hall.of_kind("gpu") if hall.within(gpu.id, "row") == "row/B"]
     began = NOW - 20 * MINUTE + 70 * 10 * SECOND
     supply = _finding(
-        "cooling-supply-warm", "crac/crac-2", Severity.PAGE,
+        "cooling-supply-warm",
+        "crac/crac-2",
+        Severity.PAGE,
         "The air that crac-2 supplies rose from 18.0 to 23.0 °C in 8 minutes; 18.0 ± 0.6 °C is usual.",
-        _window("crac_supply_temperature_celsius", "celsius", 18.0, 0.6, 0.1, 22.0, 0), "level",
-    )  # fmt: skip
+        _window("crac_supply_temperature_celsius", "celsius", 18.0, 0.6, 0.1, 22.0, 0),
+        "level",
+    )
     inlet = _finding(
-        "node-inlet-warm", nodes[0], Severity.PAGE,
+        "node-inlet-warm",
+        nodes[0],
+        Severity.PAGE,
         "Inlet air of 32 nodes of row B is 5.6 °C above the same nodes of rows A, C and D.",
-        _window("node_inlet_temperature_celsius", "celsius", 23.4, 1.0, 0.11, 32.0, 8), "peers",
-    )  # fmt: skip
+        _window("node_inlet_temperature_celsius", "celsius", 23.4, 1.0, 0.11, 32.0, 8),
+        "peers",
+    )
     incident = Incident(
-        id="9f31c2aa77b04e15", title="Row B warms: cooling unit crac-2 lost flow", severity=Severity.PAGE,
-        state=IncidentState.OPEN, suspect="crac/crac-2", entities=("crac/crac-2", *nodes, *gpus), started_at=began,
-        opened_at=began + 35 * SECOND, updated_at=NOW - MINUTE,
-        explanation="Cooling unit crac-2 stopped moving air at 02:23:40. Supply air has warmed since, and every node it cools "
-        "follows, while rows A, C and D do not. GPUs of row B reach slowdown in about 11 minutes (90 %).",
-        recommended_action="Check fan and pump of crac-2. If supply air is not below 22 °C by 02:38, move jobs from row B.",
+        id="9f31c2aa77b04e15",
+        title="Row B warms: cooling unit crac-2 lost flow",
+        severity=Severity.PAGE,
+        state=IncidentState.OPEN,
+        suspect="crac/crac-2",
+        entities=("crac/crac-2", *nodes, *gpus),
+        started_at=began,
+        opened_at=began + 35 * SECOND,
+        updated_at=NOW - MINUTE,
+        explanation="Cooling unit crac-2 stopped moving air at 02:23:40. Supply air has warmed since, and every "
+        "node it cools follows, while rows A, C and D do not. GPUs of row B reach slowdown in about 11 minutes (90 %).",
+        recommended_action="Check fan and pump of crac-2. If supply air is above 22 °C at 02:38, drain row B.",
         reasons=(
             "crac-2 reported “fan stopped” at 02:23:40, 20 s before the first temperature moved.",
             "32 of 32 nodes that crac-2 cools are warmer than their siblings; none of the other 96 is.",
@@ -163,7 +199,7 @@ def warming(hall: Topology) -> Incident:
         confidence=0.93,
         alerts=(supply, replace(inlet, members=tuple(nodes))),
         runbook="https://docs.example.org/runbooks/cooling-supply-warm",
-    )  # fmt: skip
+    )
     for offset, kind, text in (
         (0, "event", "crac-2: fan stopped (status critical)"),
         (20, "alert", "supply air of crac-2 above its band"),
@@ -179,19 +215,29 @@ def lagging() -> Incident:
     """One GPU behind its siblings, in somebody's hands."""
     began = NOW - 3 * HOUR
     alert = _finding(
-        "gpu-slower-than-siblings", "gpu/n103-gpu5", Severity.TICKET,
+        "gpu-slower-than-siblings",
+        "gpu/n103-gpu5",
+        Severity.TICKET,
         "n103-gpu5 clocks at 1,620 MHz while 127 siblings of the same job hold 1,755 MHz.",
-        _window("gpu_clock_sm_hertz", "hertz", 1.755e9, 2e7, -2.6e6, None, 7), "peers",
-    )  # fmt: skip
+        _window("gpu_clock_sm_hertz", "hertz", 1.755e9, 2e7, -2.6e6, None, 7),
+        "peers",
+    )
     incident = Incident(
-        id="4b7e02d1c9aa3f60", title="n103-gpu5 is 8 % slower than its siblings and holds back job train-17",
-        severity=Severity.TICKET, state=IncidentState.OPEN, suspect="gpu/n103-gpu5", entities=("gpu/n103-gpu5",),
-        started_at=began, opened_at=began + 5 * MINUTE, updated_at=began + 9 * MINUTE,
-        explanation="Clocks of n103-gpu5 fell while power and temperature stayed usual; its 127 siblings did not change.",
+        id="4b7e02d1c9aa3f60",
+        title="n103-gpu5 is 8 % slower than its siblings and holds back job train-17",
+        severity=Severity.TICKET,
+        state=IncidentState.OPEN,
+        suspect="gpu/n103-gpu5",
+        entities=("gpu/n103-gpu5",),
+        started_at=began,
+        opened_at=began + 5 * MINUTE,
+        updated_at=began + 9 * MINUTE,
+        explanation="Clocks of n103-gpu5 fell while power and temperature stayed usual; its siblings did not change.",
         recommended_action="Drain n103 at the next checkpoint and reset GPU 5; if clocks stay low, replace the board.",
         reasons=("Clock 1,620 MHz against 1,755 MHz of 127 siblings.", "No thermal or power throttle reason is set."),
-        confidence=0.81, alerts=(alert,),
-    )  # fmt: skip
+        confidence=0.81,
+        alerts=(alert,),
+    )
     incident = incident.noted(incident.opened_at, "opened", "opened by gpu-slower-than-siblings")
     return incident.acknowledged(began + 9 * MINUTE, "mika", note="Draining after the checkpoint at 03:00")
 
@@ -210,11 +256,21 @@ def past(number: int) -> Incident:
     node, small = 1 + (number * 37) % 128, 1 + (number // 3) % 4
     began = NOW - DAY - number * 5 * HOUR
     incident = Incident(
-        id=f"{number:04x}{(number * 2654435761) % 2**48:012x}", title=title.format(node, small), severity=severity,
-        state=IncidentState.OPEN, suspect=suspect.format(node, small), entities=(suspect.format(node, small),), started_at=began,
-        opened_at=began + 40 * SECOND, updated_at=began, explanation="An event rule named it.", recommended_action="See the runbook.",
-        reasons=("The device said so.",), confidence=0.9, alerts=(),
-    )  # fmt: skip
+        id=f"{number:04x}{(number * 2654435761) % 2**48:012x}",
+        title=title.format(node, small),
+        severity=severity,
+        state=IncidentState.OPEN,
+        suspect=suspect.format(node, small),
+        entities=(suspect.format(node, small),),
+        started_at=began,
+        opened_at=began + 40 * SECOND,
+        updated_at=began,
+        explanation="An event rule named it.",
+        recommended_action="See the runbook.",
+        reasons=("The device said so.",),
+        confidence=0.9,
+        alerts=(),
+    )
     reason = tuple(ResolveReason)[number % 5]
     end = began + (7 + number % 90) * MINUTE
     if reason is ResolveReason.ENDED:
@@ -295,13 +351,27 @@ def backends(calm: bool = False, past_incidents: int = 400) -> Backends:
     if not calm:
         incident = warming(hall)
         sent = Notification(
-            "msg-1", incident.id, "on-call", "opened", "{}", incident.opened_at, NotificationState.SENT, 1,
+            "msg-1",
+            incident.id,
+            "on-call",
+            "opened",
+            "{}",
+            incident.opened_at,
+            NotificationState.SENT,
+            1,
             sent_at=incident.opened_at + SECOND,
-        )  # fmt: skip
+        )
         failed = Notification(
-            "msg-2", incident.id, "facility-desk", "opened", "{}", incident.opened_at, NotificationState.DEAD, 8,
+            "msg-2",
+            incident.id,
+            "facility-desk",
+            "opened",
+            "{}",
+            incident.opened_at,
+            NotificationState.DEAD,
+            8,
             last_error="404 from the receiver: no such hook",
-        )  # fmt: skip
+        )
         store.save(incident, (sent, failed))
         store.save(lagging())
     stats = SelfStats()

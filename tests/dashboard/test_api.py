@@ -60,7 +60,9 @@ def test_an_incident_is_taken_given_back_resolved_and_opened_again(client: TestC
     taken = client.post(f"/api/v1/incidents/{ID}/acknowledge", json={"actor": "jo", "expires_in_seconds": 60}).json()
     assert (taken["state"], taken["acknowledgement"]["actor"]) == ("acknowledged", "jo")
     assert client.post(f"/api/v1/incidents/{ID}/unacknowledge", json={"actor": "jo"}).json()["state"] == "open"
-    closed = client.post(f"/api/v1/incidents/{ID}/resolve", json={"actor": "jo", "reason": "noise", "note": "a test"}).json()
+    closed = client.post(
+        f"/api/v1/incidents/{ID}/resolve", json={"actor": "jo", "reason": "noise", "note": "a test"}
+    ).json()
     assert (closed["state"], closed["resolve_reason"]) == ("resolved", "noise")
     again = client.post(f"/api/v1/incidents/{ID}/acknowledge", json={})
     assert again.status_code == 409
@@ -93,7 +95,9 @@ def test_the_hall_and_its_series_can_be_asked_for(client: TestClient) -> None:
     assert len(hall["cells"]) == 1024
     assert hall["healthy"] + 8 + 257 == 1024
     assert {cell["state"] for cell in hall["cells"]} == {"fine", "critical", "warning", "unknown"}
-    lines = client.get("/api/v1/series", params={"metric": "gpu_power_watts", "match": 'node="n001"', "max_points": 50}).json()
+    lines = client.get(
+        "/api/v1/series", params={"metric": "gpu_power_watts", "match": 'node="n001"', "max_points": 50}
+    ).json()
     assert len(lines["series"]) == 8
     assert len(lines["series"][1]["values"]) <= 50
     assert client.get("/api/v1/metrics").json()["metrics"][0]["name"]
@@ -166,7 +170,9 @@ def test_what_was_done_is_told_to_receivers_in_the_same_write(backends: Backends
 
     client = TestClient(create_app(replace(backends, notify=notify), ServeConfig()), base_url=BASE)
     client.post(f"/api/v1/incidents/{ID}/acknowledge", json={})
-    assert [one.kind for one in backends.incidents.notifications(ID) if one.receiver == "on-call"].count("acknowledged") == 1
+    assert [one.kind for one in backends.incidents.notifications(ID) if one.receiver == "on-call"].count(
+        "acknowledged"
+    ) == 1
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8800"])
@@ -174,14 +180,25 @@ def test_a_foreign_host_name_is_refused_on_loopback(client: TestClient, host: st
     assert client.get("/api/v1/incidents", headers={"host": host}).status_code == 403
 
 
-@pytest.mark.parametrize("headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}])
+@pytest.mark.parametrize(
+    "headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}]
+)
 @pytest.mark.parametrize("path", [f"/api/v1/incidents/{ID}/resolve", "/_dash-update-component"])
 def test_a_change_that_another_site_asks_for_is_refused(client: TestClient, headers: dict[str, str], path: str) -> None:
     assert client.post(path, json={}, headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/incidents", "/metrics", "/_dash-layout", "/_dash-dependencies", "/", "/incidents/x", "/api/v1/openapi.json"]
+    "path",
+    [
+        "/api/v1/incidents",
+        "/metrics",
+        "/_dash-layout",
+        "/_dash-dependencies",
+        "/",
+        "/incidents/x",
+        "/api/v1/openapi.json",
+    ],
 )
 def test_with_a_token_nothing_is_shown_without_it(guarded: TestClient, path: str) -> None:
     assert guarded.get(path).status_code == 401
@@ -248,6 +265,6 @@ def port(client: TestClient) -> Iterator[int]:
 
 
 def test_a_port_in_use_is_one_sentence_with_the_remedy(port: int, client: TestClient) -> None:
-    with pytest.raises(ConfigError, match=f"port {port} is in use; choose another with --port"):
-        with serve(client.app, "127.0.0.1", port):
-            pass
+    taken = pytest.raises(ConfigError, match=f"port {port} is in use; choose another with --port")
+    with taken, serve(client.app, "127.0.0.1", port):
+        pass

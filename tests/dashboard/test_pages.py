@@ -1,0 +1,148 @@
+"""A person in a real browser: from the hall to an acknowledged incident, and back to it in History."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dashboard.app import create_app, serve
+from dashboard.settings import ServeConfig
+from tests.dashboard import hall as example
+
+pytestmark = pytest.mark.integration
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TITLE = "Row B warms: cooling unit crac-2 lost flow"
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--use-angle=swiftshader"]
+_FLAGS += ["--enable-unsafe-swiftshader"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium; nobody has looked at the pages")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with serve(create_app(example.backends(past_incidents=60), ServeConfig()), "127.0.0.1", 0) as url:
+        yield url
+
+
+class Watched:
+    """A page whose every console error and every request to elsewhere is kept."""
+
+    def __init__(self, browser: Any, address: str, width: int = 1440, height: int = 900) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": height}, timezone_id="Europe/Berlin")
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(30_000)
+        self.complaints: list[str] = []
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("request", lambda request: self._asked(request.url, address))
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(f"console: {message.text}")
+
+    def _asked(self, url: str, address: str) -> None:
+        if not url.startswith((address, "data:", "blob:")):
+            self.complaints.append(f"asked elsewhere: {url}")
+
+
+def test_an_incident_is_followed_from_the_hall_to_history(browser: Any, address: str) -> None:
+    watched = Watched(browser, address)
+    page = watched.page
+    page.goto(address)
+    page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached")
+    assert "2 open incidents" in page.inner_text("#fleet-status")
+    assert "of 1,024" in page.inner_text("#fleet-status")
+
+    # Row B is the second of four: a click on any of its cells leads to its incident.
+    box = page.locator("#hall-graph .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.34)
+    page.mouse.move(box["x"] + box["width"] * 0.4 + 2, box["y"] + box["height"] * 0.34)
+    page.wait_for_selector("#hall-graph .hoverlayer .hovertext")
+    page.mouse.click(box["x"] + box["width"] * 0.4 + 2, box["y"] + box["height"] * 0.34)
+    page.wait_for_selector("#incident-head h1")
+    assert page.inner_text("#incident-head h1") == TITLE
+    assert "/incidents/" in page.url
+    assert page.locator("figure.evidence .js-plotly-plot").count() == 2
+
+    page.fill("#actor", "jo")
+    page.get_by_role("button", name="Acknowledge").click()
+    page.wait_for_selector("text=Acknowledged by jo")
+    assert "jo has it" in page.inner_text("#incident-said")
+
+    page.click("a.nav-link:has-text('History')")
+    page.wait_for_selector(".ag-center-cols-container .ag-row")
+    page.fill("#history-text", "crac-2 flow")
+    page.wait_for_selector(".count:text-is('1 incident')")
+    assert "text=crac-2+flow" in page.url
+    page.wait_for_selector(f".ag-row:has-text('{TITLE}'):has-text('Acknowledged by jo')")
+    page.click(f".ag-cell:has-text('{TITLE}')")
+    page.wait_for_selector("#incident-head h1")
+
+    page.go_back()
+    page.wait_for_selector("#history-text")
+    assert page.input_value("#history-text") == "crac-2 flow"
+    assert watched.complaints == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/incidents/9f31c2aa77b04e15", "/history", "/explore?match=node%3D%22n033%22", "/health"]
+)
+def test_on_a_phone_nothing_scrolls_sideways(browser: Any, address: str, path: str) -> None:
+    watched = Watched(browser, address, 390, 844)
+    watched.page.goto(address + path)
+    watched.page.wait_for_selector("#page > *")
+    watched.page.wait_for_load_state("networkidle")
+    wide = watched.page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth, window.innerWidth]")
+    assert max(wide[:2]) <= wide[2]
+    assert watched.complaints == []
+
+
+def test_on_a_phone_the_incident_can_be_taken_without_scrolling(browser: Any, address: str) -> None:
+    page = Watched(browser, address, 390, 844).page
+    page.goto(f"{address}/incidents/9f31c2aa77b04e15")
+    button = page.get_by_role("button", name="Acknowledge")
+    button.wait_for()
+    box = button.bounding_box()
+    assert box["y"] > 844 / 2
+    assert box["y"] + box["height"] <= 844
+    assert box["height"] >= 44
+    button.click()
+    page.wait_for_selector("text=Acknowledged by operator")
+
+
+def test_keys_lead_and_the_theme_is_kept_in_the_address(browser: Any, address: str) -> None:
+    watched = Watched(browser, address)
+    page = watched.page
+    page.goto(f"{address}/?theme=dark")
+    page.wait_for_selector("a.card.incident")
+    assert page.evaluate("document.documentElement.getAttribute('data-mantine-color-scheme')") == "dark"
+    page.keyboard.press("t")
+    page.wait_for_selector("html[data-mantine-color-scheme=light]")
+    assert "theme=light" in page.url
+    page.wait_for_selector("a.card.incident")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#incident-head h1")
+    page.keyboard.press("a")
+    page.wait_for_selector("text=Acknowledged by operator")
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    page.wait_for_selector("#explore-match")
+    page.fill("#explore-match", "node=~[")
+    page.wait_for_selector(".trouble")
+    assert "is not a regular expression" in page.inner_text(".trouble")
+    assert watched.complaints == []

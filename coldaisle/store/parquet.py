@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,9 @@ class ParquetStore:
         fresh = (waiting[0][here], waiting[1][here], waiting[2][here])
         stored = self._stored(metric, numbers, start, end, max(max_points // 2, 1), max_series)
         codes, times, values = once(joined([stored, fresh]))
-        cuts = np.flatnonzero(np.diff(codes, prepend=-1))
+        bounds = [*np.flatnonzero(np.diff(codes, prepend=-1)).tolist(), len(codes)]
         lines: list[Line] = []
-        for first, last in zip(cuts.tolist(), [*cuts[1:].tolist(), len(codes)], strict=True):
+        for first, last in pairwise(bounds):
             series = self._known.series[int(codes[first])]
             lines.append(Line(series, *thinned(times[first:last], values[first:last], max_points)))
         return sorted(lines, key=lambda line: line.series)[:max_series]

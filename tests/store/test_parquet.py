@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from coldaisle.clock import HOUR, SECOND, ManualClock
+from coldaisle.errors import Backpressure, ConfigError, Permanent, Transient
+from coldaisle.frame import Block
+from coldaisle.selfstats import SelfStats
+from coldaisle.series import Layout, Series, labels
+from coldaisle.store import parquet
+from coldaisle.store.parquet import ParquetStore
+
+START = 1_763_780_400 * SECOND  # 03:00:00 UTC
+LAYOUT = Layout(Series("node_power_watts", labels(node=f"n{i}")) for i in range(2))
+
+
+def block(at: int, *values: float) -> Block:
+    n = len(values)
+    return Block(LAYOUT, np.arange(n), np.full(n, at), np.array(values))
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("samples/date=*/hour=*/*.parquet"))
+
+
+def values(store: ParquetStore) -> list[list[float]]:
+    return [line.values.tolist() for line in store.query("node_power_watts", (), 0, START + 9 * HOUR)]
+
+
+def test_segments_lie_in_the_folder_of_their_date_and_hour_and_open_anywhere(tmp_path: Path) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START))
+    store.write([block(START, 1.0, 2.0), block(START + HOUR, 3.0)])
+    store.flush()
+    assert [str(p.parent.relative_to(tmp_path)) for p in segments(tmp_path)] == [
+        "samples/date=2025-11-22/hour=03",
+        "samples/date=2025-11-22/hour=04",
+    ]
+    rows = duckdb.connect().execute(f"SELECT metric, labels, value FROM '{segments(tmp_path)[1]}'").fetchall()
+    assert rows == [("node_power_watts", '{"node":"n0"}', 3.0)]
+
+
+def test_a_flush_after_the_hour_merges_its_segments(tmp_path: Path) -> None:
+    clock = ManualClock(START)
+    store = ParquetStore(tmp_path, clock)
+    for second in range(3):
+        store.write([block(START + second * SECOND, float(second))])
+        store.flush()
+    store.write([block(START, 0.0)])  # once more
+    store.flush()
+    assert len(segments(tmp_path)) == 4
+    clock.advance(3_600)
+    store.flush()
+    (merged,) = segments(tmp_path)
+    assert duckdb.connect().execute(f"SELECT count(*) FROM '{merged}'").fetchall() == [(3,)]
+    assert values(store) == [[0.0, 1.0, 2.0]]
+
+
+def test_another_process_reads_what_was_flushed(tmp_path: Path) -> None:
+    writer = ParquetStore(tmp_path, ManualClock(START))
+    writer.write([block(START, 1.0)])
+    writer.flush()
+    reader = ParquetStore(tmp_path, ManualClock(START), read_only=True)
+    writer.write([block(START, 1.0, 2.0)])
+    writer.flush()
+    assert values(reader) == [[1.0], [2.0]]
+    with pytest.raises(Permanent, match="reading only"):
+        reader.write([block(START, 1.0)])
+
+
+def test_a_killed_writer_is_cleaned_up_after_and_said_so(tmp_path: Path) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START))
+    store.write([block(START, 1.0)])
+    store.flush()
+    stray = segments(tmp_path)[0].with_name(".abc.tmp")
+    stray.write_bytes(b"half")
+    with (tmp_path / "series.jsonl").open("ab") as file:
+        file.write(b'["torn_wat')
+    again = ParquetStore(tmp_path, ManualClock(START))
+    assert len(again.repaired) == 2
+    assert "not finished when the last run ended" in again.repaired[0]
+    assert not stray.exists()
+    assert values(again) == [[1.0]]
+    assert ParquetStore(tmp_path, ManualClock(START)).repaired == []
+
+
+def test_a_lost_list_of_series_is_made_anew(tmp_path: Path) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START))
+    store.write([block(START, 1.0)])
+    store.close()
+    (tmp_path / "series.jsonl").unlink()
+    again = ParquetStore(tmp_path, ManualClock(START))
+    assert "list of series was missing" in again.repaired[0]
+    assert again.series("node_power_watts") == [LAYOUT.series[0]]
+
+
+def test_a_broken_segment_is_set_aside_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stats = SelfStats()
+    store = ParquetStore(tmp_path, ManualClock(START), stats)
+    store.write([block(START, 1.0), block(START + HOUR, 2.0)])
+    store.flush()
+    bad = segments(tmp_path)[0]
+    bad.write_bytes(bad.read_bytes()[:100])
+    with caplog.at_level(logging.WARNING):
+        assert values(store) == [[2.0]]
+    assert stats.get("store_segments_set_aside_total", reason="unreadable") == 1
+    assert "cannot be read" in caplog.text
+    assert [path.name.endswith(bad.name) for path in (tmp_path / "samples/../broken").iterdir()] == [True]
+
+
+def test_a_disk_that_refuses_loses_nothing_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START), flush_rows=1)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("coldaisle.store.segments._write_table", full)
+        for second in range(4):
+            with pytest.raises(Transient, match=f"{tmp_path}.*No space left on device"):
+                store.write([block(START + second * SECOND, 1.0)])
+        with pytest.raises(Backpressure, match="wait for the disk"):
+            store.write([block(START, 1.0)])
+    assert not list(tmp_path.rglob("*.tmp"))
+    store.flush()
+    assert values(store) == [[1.0, 1.0, 1.0, 1.0]]
+
+
+def test_a_huge_answer_is_thinned_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START))
+    wave = np.sin(np.arange(3_000) / 9.0)
+    wave[777] = 50.0
+    store.write([Block(LAYOUT, np.zeros(3_000, np.int64), START + np.arange(3_000) * SECOND, wave)])
+    store.flush()
+    monkeypatch.setattr(parquet, "_RAW_ROWS", 10)
+    (line,) = store.query("node_power_watts", (), START, START + HOUR, max_points=60)
+    assert 20 < len(line.values) <= 60
+    assert (line.values.max(), line.values.min()) == (50.0, wave.min())
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file"):
+        ParquetStore(tmp_path / "file", ManualClock(START))
+    with pytest.raises(ConfigError, match="no such folder"):
+        ParquetStore(tmp_path / "none", ManualClock(START), read_only=True)

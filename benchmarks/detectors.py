@@ -26,7 +26,11 @@ class Cost(NamedTuple):
 
 
 def cost(make: Callable[[], Detector], series: int, group: int, seconds: float = 1.0) -> Cost:
-    """Measure on Gaussian samples, after a warm-up, for about ``seconds``; the median tick counts."""
+    """
+    Measure on Gaussian samples, after a warm-up, for about ``seconds``.
+
+    The tenth quickest in a hundred ticks counts: what the code costs when little else runs.
+    """
     random = np.random.default_rng(0)
     values = random.normal(50.0, 1.0, (16, series))
     ids, weight = np.arange(series), np.ones(series)
@@ -46,7 +50,7 @@ def cost(make: Callable[[], Detector], series: int, group: int, seconds: float =
             ticks.append(time.perf_counter() - start)
         tick += 1
     held = sum(column.nbytes / len(column) for column in detector.state().values())
-    return Cost(detector.name, series, group, float(np.median(ticks)) / series * 1e9, held)
+    return Cost(detector.name, series, group, float(np.quantile(ticks, 0.1)) / series * 1e9, held)
 
 
 def main() -> None:

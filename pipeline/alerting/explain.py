@@ -128,7 +128,7 @@ class _Teller:
             return what
         effect = Counter(track.symptom for track in others).most_common(1)[0][0]
         units = list(dict.fromkeys(place for track in others for place in track.places))
-        if len(units) < 2:
+        if len(units) < 2 or {self._graph.unit(one) for one in units} == {self._graph.unit(self._suspect)}:
             return what
         where = self._common_place(units)
         if where is not None and effect in _EFFECT and where != self._suspect:

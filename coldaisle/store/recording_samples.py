@@ -43,7 +43,13 @@ class SampleFile:
                 self._check(file.schema_arrow)
                 texts = [c.path for c in map(file.schema.column, range(len(file.schema))) if _is_text(c)]
             self._file = pq.ParquetFile(path, read_dictionary=texts)
-            self._read()
+            try:
+                self._read()
+            except pa.ArrowNotImplementedError:
+                # Labels whose dictionary outgrew its page change their encoding halfway, and pyarrow cannot
+                # join the halves of a nested column as dictionaries; as plain text it can.
+                self._file = pq.ParquetFile(path)
+                self._read()
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: no such file; a recording is a folder that holds it") from error
         except _BROKEN as error:
@@ -120,13 +126,18 @@ class SampleFile:
     def _parts_as_written(self) -> Iterator[list[np.ndarray]]:
         at = 0
         try:
-            for batch in self._file.iter_batches(_BATCH, columns=["timestamp", "value"], use_threads=False):
+            for batch in self._batches(["timestamp", "value"]):
                 count = batch.num_rows
                 index = self._index[at : at + count].astype(np.int64)
                 yield [index, self._times(batch.column(0)), self._values(batch.column(1))]
                 at += count
         except _BROKEN as error:
             raise ConfigError(f"{self._path}: cannot be read to its end: {_first_line(error)}") from error
+
+    def _batches(self, columns: list[str]) -> Iterator[Any]:
+        """Yield batches that stay within one row group: each group has dictionaries of its own."""
+        for group in range(self._file.num_row_groups):
+            yield from self._file.iter_batches(_BATCH, row_groups=[group], columns=columns, use_threads=False)
 
     def _times(self, column: Any) -> np.ndarray:
         if column.null_count:
@@ -168,7 +179,7 @@ class SampleFile:
         before: int | None = None
         self.sorted = True
         columns = ["collector", "node", "metric", "labels", "timestamp"]
-        for batch in self._file.iter_batches(_BATCH, columns=columns, use_threads=False):
+        for batch in self._batches(columns):
             if not batch.num_rows:
                 continue
             # The order of columns in a batch is the file's, not the one asked for.
@@ -203,15 +214,14 @@ class _Numbers:
         keys, items = self._labels(columns["labels"])
         parts = [*names, *(part for j in range(keys.shape[1]) for part in (keys[:, j], items[:, j]))]
         dense, firsts = distinct(parts, len(self._words) + 1)
-        rows = np.column_stack([part[firsts] for part in parts]).astype(np.int32)
-        table = np.array([self._number(row) for row in rows], np.int32)
-        return table[dense]
+        rows = np.ascontiguousarray(np.column_stack([part[firsts] for part in parts]), np.int32)
+        keys_of_rows: list[Any] = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel().tolist()
+        known = self._by_key
+        numbers = [known[key] if key in known else self._number(key, rows[i]) for i, key in enumerate(keys_of_rows)]
+        return np.array(numbers, np.int32)[dense]
 
-    def _number(self, row: NDArray[np.int32]) -> int:
-        key = row.tobytes()
-        known = self._by_key.get(key)
-        if known is not None:
-            return known
+    def _number(self, key: bytes, row: NDArray[np.int32]) -> int:
+        """Return the number of a row that is new."""
         text = [self._words.texts[code] if code >= 0 else "" for code in row.tolist()]
         present = (row[2::2] >= 0) & (row[3::2] >= 0)
         labels = {k: v for k, v, here in zip(text[2::2], text[3::2], present, strict=True) if here}

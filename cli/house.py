@@ -1,0 +1,172 @@
+"""All roles of one process on the memory bus: what ``up`` and ``demo`` run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from cli.service import Stop, Worker
+from cli.settings import Settings
+from cli.wiring import alerter_of, copy_of, engine_of, notifiers_of, notify_of, rules_of
+from coldaisle.bus.memory import MemoryBus
+from coldaisle.clock import DAY, HOUR, Clock
+from coldaisle.errors import ConfigError
+from coldaisle.incident import Incident
+from coldaisle.live import LiveView
+from coldaisle.selfstats import SelfStats
+from coldaisle.store.parquet import ParquetStore
+from coldaisle.store.sql import SqlIncidentStore, open_incidents
+from coldaisle.topology import Topology
+from dashboard.app import create_app, serve
+from dashboard.source import Backends, Health
+from pipeline.alerting.outbox import OutboxWorker
+from pipeline.alerting.role import AlertRole
+from pipeline.deadletter import DeadLetters
+from pipeline.roles import Reader, Scorer, Storer
+
+_SWEEP_NS = HOUR
+OnChange = Callable[[Incident], None]
+
+
+@dataclass(frozen=True)
+class House:
+    """What a running house offers to whoever feeds it."""
+
+    address: str
+    bus: MemoryBus
+    stats: SelfStats
+    metrics: ParquetStore
+    incidents: SqlIncidentStore
+    repaired: tuple[str, ...]
+
+
+@contextmanager
+def house(
+    settings: Settings, clock: Clock, topology: Topology, stop: Stop, changed: OnChange | None = None
+) -> Iterator[House]:
+    """
+    Open the stores and run ``score``, ``store``, ``alert``, the outbox and the pages until the context ends.
+
+    Sinks start before sources and stop after them, so that what has been read is not lost. Raises
+    ConfigError (a port in use, a folder that cannot be written, a broken rule).
+    """
+    rules = rules_of(settings)
+    stats = SelfStats()
+    with ExitStack() as stack:
+        incidents = open_incidents(_writable(settings.storage.folder))
+        stack.callback(incidents.close)
+        metrics = ParquetStore(settings.storage.folder / "metrics", clock, stats)
+        stack.callback(metrics.close)
+        bus = MemoryBus(clock, stats)
+        stack.callback(bus.close)
+
+        engine = engine_of(settings, rules, copy_of(topology), stats)
+        shown = _Shown(copy_of(topology), engine.view, clock)
+        served_at: list[str] = []
+        notify = notify_of(settings.receivers, clock, lambda: "".join(served_at))
+        about = {"coldaisle": version("coldaisle")}
+        backends = Backends(
+            live=shown.view,
+            topology=lambda: shown.topology,
+            incidents=incidents,
+            metrics=metrics,
+            stats=stats,
+            clock=clock,
+            hall=settings.hall,
+            notify=notify,
+            health=lambda: Health(not stop.failed, (stop.failure,) if stop.failed else (), about),
+        )
+        address = stack.enter_context(
+            serve(create_app(backends, settings.serve), settings.serve.host, settings.serve.port)
+        )
+        served_at.append(address)
+        alerter = alerter_of(settings, rules, copy_of(topology), incidents, notify, stats)
+        alerter.restore(clock.now())
+
+        outbox = OutboxWorker(incidents, notifiers_of(settings.receivers, clock), clock, stats)
+        stack.enter_context(_outbox(outbox))
+        dead_letters = DeadLetters(bus.producer(), stats)
+        alert = AlertRole(bus.consumer(AlertRole.topics, AlertRole.group), alerter, dead_letters, clock, changed)
+        stack.enter_context(Worker("alert", alert.step, stop, alert.close))
+        reader = Reader(DeadLetters(bus.producer(), stats), stats)
+        flush_seconds = settings.storage.flush_seconds
+        store = Storer(bus.consumer(Storer.topics, Storer.group), metrics, reader, clock, flush_seconds)
+        stack.enter_context(Worker("store", store.step, stop, store.close))
+        reader = Reader(DeadLetters(bus.producer(), stats), stats)
+        score = Scorer(bus.consumer(Scorer.topics, Scorer.group), bus.producer(), engine, reader, clock, stats)
+        stack.enter_context(Worker("score", score.step, stop, score.close))
+        keeper = _Keeper(metrics, clock, settings.storage.retention_days)
+        stack.enter_context(Worker("retention", keeper.step, stop))
+        yield House(address, bus, stats, metrics, incidents, tuple(metrics.repaired))
+
+
+class _Shown:
+    """The scorer's picture for the pages, copied at most once a second however many people look."""
+
+    def __init__(self, topology: Topology, view: Callable[[], LiveView], clock: Clock) -> None:
+        self.topology = topology
+        self._view, self._clock = view, clock
+        self._lock = threading.Lock()
+        self._last: LiveView | None = None
+        self._at = 0
+
+    def view(self) -> LiveView | None:
+        """Return the newest picture, or None before the first telemetry."""
+        with self._lock:
+            now = self._clock.now()
+            if self._last is None or now - self._at >= 1_000_000_000:
+                self._last, self._at = self._view(), now
+                self._learn(self._last)
+            return self._last if self._last.series else None
+
+    def _learn(self, view: LiveView) -> None:
+        for series, entity in zip(view.series, view.entities, strict=True):
+            if entity not in self.topology:
+                self.topology.observe(series.labels)
+
+
+class _Keeper:
+    """Deletes what is older than the retention, now and then."""
+
+    def __init__(self, metrics: ParquetStore, clock: Clock, retention_days: float) -> None:
+        self._metrics, self._clock = metrics, clock
+        self._keep = round(retention_days * DAY)
+        self._due = clock.now()
+        self._pause = threading.Event()
+
+    def step(self) -> None:
+        """Sweep when it is due, else wait a little."""
+        now = self._clock.now()
+        if now >= self._due:
+            self._metrics.retain(now - self._keep)
+            self._due = now + _SWEEP_NS
+        self._pause.wait(0.5)
+
+
+@contextmanager
+def _outbox(worker: OutboxWorker) -> Iterator[None]:
+    leaving = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(leaving,), name="outbox", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        thread.join(timeout=5.0)
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be written ({error.strerror}); name another folder with --data DIR"
+        ) from error
+    return folder

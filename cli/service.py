@@ -1,0 +1,101 @@
+"""Runs parts side by side: starts what consumes before what produces, and stops in the opposite order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Self
+
+from coldaisle.errors import ColdaisleError, Transient
+
+_LOG = logging.getLogger("coldaisle.service")
+
+
+class Worker:
+    """
+    A thread that calls ``step`` until it is told to stop.
+
+    A Transient error is logged once and the step tried again after a pause; any other error ends the
+    whole service, since a role that silently stopped is worse than one that says why.
+    """
+
+    def __init__(
+        self, name: str, step: Callable[[], object], stop: Stop, last: Callable[[], object] | None = None
+    ) -> None:
+        self._step, self._stop, self._last = step, stop, last
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        self._thread.join(timeout=10.0)
+        if self._thread.is_alive():
+            _LOG.warning("%s did not stop within 10 s", self._thread.name)
+        elif self._last is not None and not self._stop.failed:
+            self._last()
+
+    def _run(self) -> None:
+        troubled = False
+        while not self._leaving.is_set():
+            try:
+                self._step()
+                if troubled:
+                    troubled = False
+                    _LOG.warning("%s works again", self._thread.name)
+            except Transient as error:
+                if not troubled:
+                    troubled = True
+                    _LOG.warning("%s has trouble and tries again: %s", self._thread.name, error)
+                self._leaving.wait(getattr(error, "retry_after_seconds", 1.0))
+            except ColdaisleError as error:
+                self._stop.fail(f"{self._thread.name}: {error}")
+                return
+            except Exception as error:
+                # Not ours: a defect. The trace goes to the log, and the process ends rather than limp.
+                _LOG.exception("%s failed", self._thread.name)
+                self._stop.fail(f"{self._thread.name} failed: {error!r}; the log has the trace")
+                return
+
+
+class Stop:
+    """Tells when to stop, and whether something failed."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.failure = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether a worker ended with an error."""
+        return bool(self.failure)
+
+    def ask(self) -> None:
+        """Stop in order."""
+        self._event.set()
+
+    def fail(self, reason: str) -> None:
+        """Stop because of ``reason``; the first one counts."""
+        self.failure = self.failure or reason
+        self._event.set()
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Wait; return whether it is time to stop."""
+        return self._event.wait(timeout_seconds)
+
+    def on_signals(self) -> None:
+        """Stop in order on SIGINT and SIGTERM. Only from the main thread."""
+
+        def asked(_number: int, _frame: FrameType | None) -> None:
+            self.ask()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, asked)

@@ -1,0 +1,73 @@
+"""``coldaisle up``: all roles in one process against real collectors."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from cli.house import house
+from cli.service import Stop
+from cli.settings import Settings, collectors, read, topology_of
+from coldaisle.clock import SystemClock
+from coldaisle.codec import encode_event, encode_frame
+from coldaisle.selfstats import SelfStats
+from collectors.registry import spec_of
+from collectors.runner import Runner
+from collectors.shipper import Shipper
+
+_LOG = logging.getLogger("coldaisle.up")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--config", type=Path, help="settings (see config/example.toml); without: this machine alone")
+    parser.add_argument("--data", type=Path, help="folder for samples and incidents (default: storage.folder, `data`)")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1; any other needs a token)")
+    parser.add_argument("--port", type=int, help="port of the page and the API (0 = any free one)")
+
+
+def with_options(settings: Settings, args: argparse.Namespace) -> Settings:
+    """Return ``settings`` with what the command line overrides. Raises ConfigError."""
+    from coldaisle.config import parse
+    from dashboard.settings import ServeConfig
+
+    serve: dict[str, Any] = settings.serve.model_dump()
+    serve |= {key: value for key in ("host", "port") if (value := getattr(args, key)) is not None}
+    changes: dict[str, Any] = {"serve": parse(serve, ServeConfig, "options")}
+    if args.data is not None:
+        changes["storage"] = settings.storage.model_copy(update={"folder": args.data})
+    return settings.model_copy(update=changes)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGINT or SIGTERM; 0 after an orderly stop, 1 when a role failed."""
+    settings = with_options(read(args.config), args)
+    clock, stop = SystemClock(), Stop()
+    configured = collectors(settings, str(args.config or "defaults"))
+    stop.on_signals()
+    with house(settings, clock, topology_of(settings), stop) as running:
+        for repair in running.repaired:
+            print(f"coldaisle: repaired: {repair}", file=sys.stderr)
+        stats: SelfStats = running.stats
+        specs = [spec_of(kind, config, clock, stats, settings.node) for kind, config in configured]
+        shipper = Shipper(running.bus.producer(), encode_frame, encode_event, clock, stats)
+        runner = Runner(specs, shipper.ship, clock, stats)
+        shipper.start()
+        runner.start()
+        try:
+            watching = (
+                ", ".join(spec.collector.name for spec in specs)
+                or "nothing yet: the configuration has no [[collector]]"
+            )
+            print(f"Coldaisle watches {watching}: {running.address}", flush=True)
+            stop.wait()
+        finally:
+            runner.stop()
+            shipper.stop()
+    if stop.failed:
+        print(f"coldaisle: {stop.failure}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,74 @@
+"""Builds the parts of the house from its settings; the one place that knows which part is made of what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cli.rules_folder import rules_folder
+from cli.settings import ReceiverConfig, Settings
+from coldaisle.clock import Clock
+from coldaisle.detector import Detector
+from coldaisle.incident import Incident
+from coldaisle.selfstats import SelfStats
+from coldaisle.store import IncidentStore, Notification
+from coldaisle.topology import Topology
+from models.calibrate import TailCalibrator
+from models.level import Level
+from models.peers import Peers
+from pipeline.alerting.alerter import Alerter
+from pipeline.alerting.notifiers import Notifier
+from pipeline.alerting.notifiers.webhook import WebhookNotifier
+from pipeline.alerting.outbox import notifications_for
+from pipeline.rulebook import RuleBook
+from pipeline.rules import load as load_rules
+from pipeline.scoring import Engine
+
+Notify = Callable[[Incident, str], Sequence[Notification]]
+_FAMILIES = 256
+"""Room for so many families of series to begin with; the calibrator grows."""
+
+
+def rules_of(settings: Settings) -> RuleBook:
+    """Return the configured rules, or the shipped ones. Raises ConfigError."""
+    return load_rules(rules_folder(settings.rules))
+
+
+def engine_of(settings: Settings, rules: RuleBook, topology: Topology, stats: SelfStats) -> Engine:
+    """Return the scoring engine with the detectors of the house."""
+    detectors: list[Detector] = [
+        Level(relearn_seconds=settings.engine.relearn_seconds),
+        Peers(),
+    ]
+    calibrator = TailCalibrator(len(detectors), _FAMILIES)
+    return Engine(detectors, calibrator, rules, topology, settings.engine, stats)
+
+
+def notify_of(receivers: Sequence[ReceiverConfig], clock: Clock, address: Callable[[], str]) -> Notify:
+    """
+    Return what turns a change of an incident into notifications for those who want its severity.
+
+    ``address`` of the page is asked late: with port 0 it is known only once the page is served.
+    """
+
+    def notify(incident: Incident, kind: str) -> Sequence[Notification]:
+        wanting = [receiver.name for receiver in receivers if incident.severity.value in receiver.severities]
+        return notifications_for(incident, kind, wanting, clock.now(), address())
+
+    return notify
+
+
+def notifiers_of(receivers: Sequence[ReceiverConfig], clock: Clock) -> dict[str, Notifier]:
+    """Return a notifier for each receiver. Raises ConfigError (a secret that cannot be read)."""
+    return {receiver.name: WebhookNotifier(receiver, clock) for receiver in receivers}
+
+
+def alerter_of(
+    settings: Settings, rules: RuleBook, topology: Topology, store: IncidentStore, notify: Notify, stats: SelfStats
+) -> Alerter:
+    """Return what turns findings into incidents."""
+    return Alerter(store, topology, rules, settings.alerts, notify, stats)
+
+
+def copy_of(topology: Topology) -> Topology:
+    """Return a topology of one's own: each role has its own, since it changes while it is read."""
+    return Topology(topology, topology.relations())

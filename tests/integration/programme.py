@@ -1,0 +1,169 @@
+"""Runs ``coldaisle`` as its users do: a process of its own, seen only through its output, files and port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+_ADDRESS = re.compile(r"http://\S+")
+_STARTS_WITHIN_SECONDS = 60.0
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the surroundings of a child: this checkout's code, whatever folder it runs in."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(extra or {})}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command that has ended left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def refused(self, *words: str) -> str:
+        """Assert a refusal as it should be, one line that holds ``words``; return the line."""
+        assert self.code == 2, f"exit code {self.code}: {self.err}"
+        assert "Traceback" not in self.err
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("coldaisle: ")
+        for word in words:
+            assert word in lines[0], f"{word!r} is not in {lines[0]!r}"
+        return lines[0]
+
+
+def coldaisle(*words: object, cwd: Path, env: Mapping[str, str] | None = None, **options: Any) -> Finished:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "cli", *map(str, words)]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment(env), capture_output=True, text=True, timeout=120, check=False, **options
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class Running:
+    """A command that serves, with its address."""
+
+    process: subprocess.Popen[str]
+    address: str
+    line: str
+    seconds_to_address: float
+    _err: list[str] = field(default_factory=list)
+    _out: list[str] = field(default_factory=list)
+    _readers: list[threading.Thread] = field(default_factory=list)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """Return the JSON that ``path`` answers."""
+        answer = httpx.get(self.address + path, params=params, timeout=20, trust_env=False)
+        answer.raise_for_status()
+        return answer.json()
+
+    def text(self, path: str) -> str:
+        """Return the text that ``path`` answers."""
+        answer = httpx.get(self.address + path, timeout=20, trust_env=False)
+        answer.raise_for_status()
+        return answer.text
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Post JSON; return the JSON that comes back."""
+        answer = httpx.post(self.address + path, json=dict(body), timeout=20, trust_env=False)
+        answer.raise_for_status()
+        return answer.json()
+
+    def terminate(self, within_seconds: float = 10.0) -> int:
+        """Ask for an orderly stop; return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._ended(within_seconds)
+
+    def kill(self) -> None:
+        """End it at this instant."""
+        self.process.send_signal(signal.SIGKILL)
+        assert self._ended(10.0) == -signal.SIGKILL, self.err
+
+    @property
+    def err(self) -> str:
+        """What it has said on stderr so far."""
+        return "".join(self._err)
+
+    @property
+    def out(self) -> str:
+        """What it has printed so far."""
+        return "".join(self._out)
+
+    def _ended(self, within_seconds: float) -> int:
+        code = self.process.wait(within_seconds)
+        for reader in self._readers:
+            reader.join(5.0)
+        return code
+
+
+@contextmanager
+def running(*words: object, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Start a command that serves; yield it once it has told its address. Kills what is left at the end."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "cli", *map(str, words)]
+    process = subprocess.Popen(
+        command, cwd=cwd, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    house = Running(process, "", "", 0.0)
+    told = threading.Event()
+
+    def read_out() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            house._out.append(line)
+            found = _ADDRESS.search(line)
+            if found and not house.address:
+                house.address, house.line = found.group(), line
+                house.seconds_to_address = time.monotonic() - began
+                told.set()
+        told.set()
+
+    def read_err() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            house._err.append(line)
+
+    house._readers = [threading.Thread(target=read, daemon=True) for read in (read_out, read_err)]
+    for reader in house._readers:
+        reader.start()
+    try:
+        told.wait(_STARTS_WITHIN_SECONDS)
+        assert house.address, f"told no address: {house.out}{house.err}"
+        yield house
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+        for reader in house._readers:
+            reader.join(5.0)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def until(found: Any, within_seconds: float, every_seconds: float = 0.1) -> Any:
+    """Ask ``found`` until it answers something true; return that."""
+    end = time.monotonic() + within_seconds
+    while True:
+        answer = found()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"not within {within_seconds:g} s"
+        time.sleep(every_seconds)  # a real process in real time

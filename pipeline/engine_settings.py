@@ -20,7 +20,7 @@ class EngineSettings(Section):
     protect_tail_probability: float = Field(1e-4, gt=0, lt=1)
     relearn_seconds: float = Field(7200.0, gt=0)
     grace_seconds: float = Field(60.0, ge=0)
-    silence_intervals: float = Field(3.0, gt=1)
+    silence_intervals: float = Field(3.25, gt=1)
     silence_least_seconds: float = Field(15.0, ge=0)
     forget_seconds: float = Field(86_400.0, gt=0)
     evidence_seconds: float = Field(5.0, gt=0)

@@ -88,6 +88,7 @@ class Engine:
                 found += self._quality.complain(arrived.invalid, arrived.skewed, now)
                 if len(arrived.good.ids):
                     self._ticks.add(arrived.good)
+                    self._silences.arrive(arrived.good.ids, arrived.good.timestamps)
                     self._watermark.observe(int(arrived.good.timestamps.max()), now)
             return found + self._move(now)
 
@@ -166,8 +167,7 @@ class Engine:
     def _quiet(self, until: int) -> list[Anomaly]:
         if until <= self._closed:
             return []
-        # A tick as a whole is heard at its end, so what is heard in the one that closes is not overdue yet.
-        found = self._silences.check(self._closed) if self._closed else []
+        found = self._silences.check(until) if self._closed else []
         self._closed = until
         return found
 

@@ -21,6 +21,8 @@ _KNOWN_GAPS = 3  # before these many gaps nobody knows what is normal
 _LONGEST_HALF_LIFE = 6 * HOUR
 _MANY = 0.05  # a return of more than this share at once is the end of an outage, not a habit
 _MARGIN = 1.5  # over the longest normal gap
+_SOON = 0.7  # of the threshold: what falls silent together with many others needs less proof
+_SOON_MARGIN = 1.1
 
 
 class Gaps:
@@ -28,13 +30,16 @@ class Gaps:
     How often things (sources, or entities) are heard, in arrays by their number.
 
     A thing is overdue when it has been quiet for N of its usual intervals, and for half as long again as its
-    longest normal gap: what reports now and then is not silent between.
+    longest normal gap: what reports now and then is not silent between. Where many are overdue at once,
+    seven tenths of that are enough, since chance does not make many miss their time together.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._intervals = settings.silence_intervals
         self._least = round(settings.silence_least_seconds * SECOND)
         self.last_seen = column(0, np.int64)
+        self._arrived = column(0, np.int64)  # newest sample that came, its tick perhaps still open
+        self._next = column(0, np.int64)  # the first that came after ``last_seen``, where it is later
         self.silent = column(False, np.bool_)
         self.interval = column(0.0, np.float64)  # ns
         self._longest = column(0.0, np.float64)  # ns, fades
@@ -43,8 +48,19 @@ class Gaps:
     def resize(self, size: int) -> None:
         """Make room for ``size`` things."""
         self.last_seen, self.silent = grown(self.last_seen, size, 0), grown(self.silent, size, False)
+        self._arrived, self._next = grown(self._arrived, size, 0), grown(self._next, size, 0)
         self.interval, self._longest = grown(self.interval, size, 0.0), grown(self._longest, size, 0.0)
         self._heard = grown(self._heard, size, 0)
+
+    def arrive(self, things: NDArray[np.int32], timestamps: Times) -> None:
+        """Take note of samples as they come, before their tick closes."""
+        waits = self._next[things] > self.last_seen[things]
+        self._next[things] = np.where(waits, np.minimum(self._next[things], timestamps), timestamps)
+        self._arrived[things] = np.maximum(self._arrived[things], timestamps)
+
+    def newest(self, thing: int) -> int:
+        """Return the time of the newest sample that came, ns."""
+        return max(int(self.last_seen[thing]), int(self._arrived[thing]))
 
     def hear(self, things: NDArray[np.int32], timestamps: Times, size: int) -> NDArray[np.int64]:
         """Take note of samples; return the things that were silent and have come back."""
@@ -72,16 +88,27 @@ class Gaps:
 
     def threshold(self, things: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return how long (ns) things may be quiet."""
-        usual = np.maximum(self._intervals * self.interval[things], self._least)
-        return np.asarray(np.maximum(usual, _MARGIN * self._longest[things]))
+        return self._threshold(things, 1.0, _MARGIN)
+
+    def _threshold(self, things: NDArray[np.int64], share: float, margin: float) -> NDArray[np.float64]:
+        usual = np.maximum(share * self._intervals * self.interval[things], self._least)
+        return np.asarray(np.maximum(usual, margin * self._longest[things]))
 
     def fall_silent(self, now: int, size: int) -> NDArray[np.int64]:
         """Mark and return the things that are overdue at ``now``."""
-        things = np.arange(size)
-        overdue = now - self.last_seen[:size] > self.threshold(things)
-        fallen = np.flatnonzero(overdue & ~self.silent[:size] & (self._heard[:size] >= _KNOWN_GAPS))
+        things = np.flatnonzero(~self.silent[:size] & (self._heard[:size] >= _KNOWN_GAPS))
+        fallen = self._overdue(things, now, self._threshold(things, _SOON, _SOON_MARGIN))
+        if len(fallen) < max(5.0, _MANY * size):
+            fallen = self._overdue(things, now, self.threshold(things))
         self.silent[fallen] = True
         return fallen
+
+    def _overdue(self, things: NDArray[np.int64], now: int, threshold: NDArray[np.float64]) -> NDArray[np.int64]:
+        last = self.last_seen[things]
+        came = np.where(self._next[things] > last, self._next[things], self._arrived[things]) - last
+        # One that has spoken within its time is not silent, although what it said waits for its tick.
+        waiting = (came > 0) & (came <= threshold)
+        return np.asarray(things[(now - last > threshold) & ~waiting], np.int64)
 
 
 class Silences:
@@ -108,6 +135,11 @@ class Silences:
         self._entities.resize(len(table.entities))
         self._source_of = grown(self._source_of, len(table.entities), -1)
         self._source_of[table.entity[ids]] = table.source[ids]
+
+    def arrive(self, ids: Ids, timestamps: Times) -> None:
+        """Take note of samples as they come."""
+        self.sources.arrive(self._table.source[ids], timestamps)
+        self._entities.arrive(self._table.entity[ids], timestamps)
 
     def hear(self, ids: Ids, timestamps: Times, now: int) -> list[Anomaly]:
         """Take note of a tick's samples; close the findings of what has come back."""
@@ -151,7 +183,7 @@ class Silences:
             by_source.setdefault(int(self._source_of[entity]), []).append(entity)
         found: list[Anomaly] = []
         for source, entities in by_source.items():
-            age = now - int(self.sources.last_seen[source])
+            age = now - self.sources.newest(source)
             alive = not self.sources.silent[source] and age <= self._grace(source)
             if not alive:
                 # Perhaps the whole source is falling silent; ask again at the next tick.

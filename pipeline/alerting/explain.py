@@ -314,8 +314,9 @@ class _Teller:
         if silent >= 5 and 2 * silent > len(self._subjects) and not self._strong_other_than_silence():
             suspect = "the site" if kind_of(self._suspect) == "site" else called(self._suspect)
             return (
-                f"Find out which it is: look whether one of {names(self._subjects)} answers to ping and to its "
-                f"management controller. If so, mend the collecting path; if not, check power and network of {suspect}."
+                f"Find out which it is: look whether some of them (say {name_of(self._subjects[0])}) answer to ping, "
+                "and their management controllers. If so, mend the collecting path; if not, check power and network "
+                f"of {suspect}."
             )
         for track in (*self._on_suspect, *self._tracks):
             if track.best.action:

@@ -73,12 +73,16 @@ class _Head(NamedTuple):
 
 
 class _Met(NamedTuple):
-    """A message met before: whose it is, and its unchanging bytes."""
+    """A message met before: whose it is, its unchanging bytes, and where its numbers lie, counted in bytes."""
 
     collector: str
     node: str
     layout: Layout
     head: _Head
+    rows: int
+    time_at: int
+    value_at: int
+    length: int  # of the whole message
 
 
 class LayoutCache:
@@ -116,26 +120,23 @@ class LayoutCache:
         met = self._met.get(_schema_part(data))
         if met is None:
             return None
-        before, between, after = met.head
-        size = 8 * len(met.layout)
-        second = len(before) + size + len(between)
+        collector, node, layout, (before, between, after), rows, time_at, value_at, length = met
         if (
-            len(data) != second + size + len(after)
+            len(data) != length
             or not data.startswith(before)
-            or not data.startswith(between, len(before) + size)
-            or not data.startswith(after, second + size)
+            or (between and not data.startswith(between, value_at - len(between)))
+            or not data.endswith(after)
         ):
             return None
-        times = np.frombuffer(data, np.int64, len(met.layout), len(before))
-        return Frame(
-            met.collector, met.node, met.layout, times, np.frombuffer(data, np.float64, len(met.layout), second)
-        )
+        times = np.frombuffer(data, np.int64, rows, time_at)
+        return Frame(collector, node, layout, times, np.frombuffer(data, np.float64, rows, value_at))
 
     def remember(self, data: bytes, frame: Frame, time_at: int, value_at: int) -> None:
         """Note where the numbers of ``data`` lie, counted in bytes."""
-        size = 8 * len(frame)
+        rows, size = len(frame), 8 * len(frame)
         head = _Head(data[:time_at], data[time_at + size : value_at], data[value_at + size :])
-        self._met[_schema_part(data)] = _Met(frame.collector, frame.node, frame.layout, head)
+        met = _Met(frame.collector, frame.node, frame.layout, head, rows, time_at, value_at, len(data))
+        self._met[_schema_part(data)] = met
         if len(self._met) > self._capacity:
             self._met.popitem(last=False)
 
@@ -218,15 +219,28 @@ def _stream(frame: Frame, times: np.ndarray, values: np.ndarray) -> bytes:
     }
     schema = pa.schema(_FIELDS, metadata=about)
     columns = [
-        pa.array(metrics, pa.string()).dictionary_encode(),
-        pa.array(texts, pa.string()).dictionary_encode(),
-        pa.array(times, _TIMESTAMP),
-        pa.array(values, pa.float64()),
+        _encoded(metrics),
+        _encoded(texts),
+        pa.Array.from_buffers(_TIMESTAMP, len(times), [None, pa.py_buffer(times)]),
+        pa.Array.from_buffers(pa.float64(), len(values), [None, pa.py_buffer(values)]),
     ]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema=schema))
     return bytes(sink.getvalue())
+
+
+def _encoded(words: list[str]) -> Any:
+    """Return words dictionary-encoded; built from buffers, since ``pa.array`` imports pandas for half a second."""
+    numbers: dict[str, int] = {}
+    indices = np.array([numbers.setdefault(word, len(numbers)) for word in words], np.int32)
+    encoded = [word.encode() for word in numbers]
+    offsets = np.zeros(len(encoded) + 1, np.int32)
+    offsets[1:] = np.cumsum([len(each) for each in encoded])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    dictionary = pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+    rows = pa.Array.from_buffers(pa.int32(), len(indices), [None, pa.py_buffer(indices)])
+    return pa.DictionaryArray.from_arrays(rows, dictionary)
 
 
 def decode_frame(data: bytes, layouts: LayoutCache | None = None) -> Frame:

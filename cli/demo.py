@@ -9,8 +9,8 @@ import tempfile
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cli.house import House, house
 from cli.service import Stop, Worker
 from cli.settings import ReceiverConfig, Settings, StorageConfig
 from cli.up import with_options
@@ -25,6 +25,9 @@ from coldaisle.store.recording import RecordingWriter
 from collectors.port import Step
 from collectors.simulator.config import SimulatorConfig
 from collectors.simulator.simulator import Simulator
+
+if TYPE_CHECKING:
+    from cli.house import House
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +158,8 @@ def run(args: argparse.Namespace) -> int:
             writer.write_topology(simulator.topology())
         stop.on_signals()
         crier = _Crier(args.json) if args.headless else None
+        from cli.house import house  # only now: a mistake in the options is told at once
+
         running = stack.enter_context(house(settings, clock, simulator.topology(), stop, crier))
         if not args.headless:
             gpus = 8 * args.rows * args.racks * args.nodes

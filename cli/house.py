@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,21 +16,20 @@ from cli.settings import Settings
 from cli.wiring import alerter_of, copy_of, engine_of, notifiers_of, notify_of, rules_of
 from coldaisle.bus.memory import MemoryBus
 from coldaisle.clock import DAY, HOUR, Clock
-from coldaisle.errors import ConfigError
+from coldaisle.errors import ConfigError, Transient
 from coldaisle.incident import Incident
 from coldaisle.live import LiveView
 from coldaisle.selfstats import SelfStats
 from coldaisle.store.parquet import ParquetStore
 from coldaisle.store.sql import SqlIncidentStore, open_incidents
 from coldaisle.topology import Topology
-from dashboard.app import create_app, serve
-from dashboard.source import Backends, Health
 from pipeline.alerting.outbox import OutboxWorker
 from pipeline.alerting.role import AlertRole
 from pipeline.deadletter import DeadLetters
 from pipeline.roles import Reader, Scorer, Storer
 
 _SWEEP_NS = HOUR
+_LOCK = ".lock"
 OnChange = Callable[[Incident], None]
 
 
@@ -52,17 +53,23 @@ def house(
     Open the stores and run ``score``, ``store``, ``alert``, the outbox and the pages until the context ends.
 
     Sinks start before sources and stop after them, so that what has been read is not lost. Raises
-    ConfigError (a port in use, a folder that cannot be written, a broken rule).
+    ConfigError (a port in use, a folder that cannot be written or that another one writes, a full disk, a
+    broken rule).
     """
     rules = rules_of(settings)
     stats = SelfStats()
     with ExitStack() as stack:
-        incidents = open_incidents(_writable(settings.storage.folder))
+        stack.enter_context(_alone_in(settings.storage.folder))
+        incidents = _incidents(settings.storage.folder)
         stack.callback(incidents.close)
         metrics = ParquetStore(settings.storage.folder / "metrics", clock, stats)
         stack.callback(metrics.close)
         bus = MemoryBus(clock, stats)
         stack.callback(bus.close)
+
+        # Half of the time of a start is this import: whatever can be refused was refused before it.
+        from dashboard.app import create_app, serve
+        from dashboard.source import Backends, Health
 
         engine = engine_of(settings, rules, copy_of(topology), stats)
         shown = _Shown(copy_of(topology), engine.view, clock)
@@ -159,14 +166,30 @@ def _outbox(worker: OutboxWorker) -> Iterator[None]:
         thread.join(timeout=5.0)
 
 
-def _writable(folder: Path) -> Path:
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` alone: a second writer would take the first one's unfinished segments for wreckage."""
+    elsewhere = "name another folder with --data DIR"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise ConfigError(
-            f"{folder}: cannot be written ({error.strerror}); name another folder with --data DIR"
-        ) from error
-    return folder
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); {elsewhere}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        taken = "another Coldaisle writes here; stop it" if isinstance(error, BlockingIOError) else error.strerror
+        raise ConfigError(f"{folder}: {taken}, or {elsewhere}") from error
+    try:
+        yield
+    finally:
+        os.close(lock)  # the system lets go of it too when the process is killed
+
+
+def _incidents(folder: Path) -> SqlIncidentStore:
+    try:
+        return open_incidents(folder)
+    except Transient as error:
+        # At a start nobody tries again: the disk is full, or somebody holds the database.
+        raise ConfigError(f"{error}; then start again, or name another folder with --data DIR") from error

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cli.house import house
 from cli.service import Stop
 from cli.settings import Settings, collectors, read, topology_of
 from coldaisle.clock import SystemClock
@@ -47,8 +46,11 @@ def run(args: argparse.Namespace) -> int:
     settings = with_options(read(args.config), args)
     clock, stop = SystemClock(), Stop()
     configured = collectors(settings, str(args.config or "defaults"))
+    topology = topology_of(settings)
     stop.on_signals()
-    with house(settings, clock, topology_of(settings), stop) as running:
+    from cli.house import house  # only now: a mistake in the configuration is told at once
+
+    with house(settings, clock, topology, stop) as running:
         for repair in running.repaired:
             print(f"coldaisle: repaired: {repair}", file=sys.stderr)
         stats: SelfStats = running.stats

@@ -48,7 +48,11 @@ def spec_of(word: str, config: ScrapeConfig, clock: Clock, stats: SelfStats, nod
 
 def config_of(word: str, document: Mapping[str, Any], origin: str) -> ScrapeConfig:
     """Turn a section of the configuration into the collector's own. Raises ConfigError."""
-    return parse(document, entry_of(word).config, origin)
+    try:
+        section = entry_of(word).config
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+    return parse(document, section, origin)
 
 
 def entry_of(word: str) -> Entry:

@@ -95,7 +95,8 @@ _METRICS = (
     Metric("gpu_count",                              _G, "count",   "node", _LO, _FLAG, 0, 64, "NVML DeviceGetCount", "GPUs that the driver sees."),
     # --- node --------------------------------------------------------------------------------------------------
     Metric("node_power_watts",                       _G, "watts",   "node", _BO, _LOAD, 0, 1e5, "DCMI / PSU input", "Power the node draws from its supplies."),
-    Metric("node_inlet_temperature_celsius",         _G, "celsius", "node", _HI, _CALM, -20, 90, "IPMI Inlet Temp", "Air or coolant temperature at the node's inlet."),
+    Metric("node_inlet_temperature_celsius",         _G, "celsius", "node", _HI, _CALM, -20, 90, "IPMI Inlet Temp", "Air temperature at the node's inlet."),
+    Metric("node_coolant_inlet_temperature_celsius",  _G, "celsius", "node", _HI, _CALM, -20, 90, "BMC", "Coolant temperature at the node's inlet; warm by design where cooling is liquid."),
     Metric("node_coolant_flow_litres_per_minute",    _G, "litres_per_minute", "node", _LO, _CALM, 0, 500, "BMC", "Coolant flow through the node."),
     Metric("node_fan_speed_rpm",                     _G, "rpm",     "node", _LO, _LOAD, 0, 50000, "IPMI Fan", "Chassis fan speed."),
     Metric("node_cpu_utilization_ratio",             _G, "ratio",   "node", _BO, _LOAD, 0, 1, "/proc/stat", "Share of CPU time not idle."),

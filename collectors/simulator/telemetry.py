@@ -71,6 +71,7 @@ class Telemetry:
         return {
             "gpu": [labels(node=nodes[g // GPUS_PER_NODE], gpu=name) for g, name in enumerate(hall.gpu_names)],
             "node": [labels(node=name) for name in nodes],
+            "air node": [labels(node=nodes[n]) for n in np.flatnonzero(~hall.node_liquid).tolist()],
             "liquid node": [labels(node=nodes[n]) for n in np.flatnonzero(hall.node_liquid).tolist()],
             "fan": [
                 labels(node=nodes[n], fan=f"fan{fan + 1}")
@@ -143,13 +144,15 @@ class Telemetry:
     def _node_readings(self, physics: Physics, work: Workload, effects: Effects) -> dict[str, Floats]:
         hall, counters = self._hall, physics.counters
         nodes, liquid = hall.nodes, hall.node_liquid
+        inlet = np.round(physics.inlet + 0.12 * self._noise(nodes), 1)
         rpm = physics.fan_rpm * (1.0 + 0.004 * self._noise(nodes * FANS_PER_NODE).reshape(nodes, FANS_PER_NODE))
         flow = physics.coolant_flow * (1.0 + 0.006 * self._noise(nodes))
         seen = GPUS_PER_NODE - effects.gpu_gone.reshape(-1, GPUS_PER_NODE).sum(axis=1)
         supplies = physics.supplies
         return {
             "node_power_watts": np.round(supplies.node_watts * (1.0 + 0.003 * self._noise(nodes)) / 2) * 2,
-            "node_inlet_temperature_celsius": np.round(physics.inlet + 0.12 * self._noise(nodes), 1),
+            "node_inlet_temperature_celsius": inlet[~liquid],
+            "node_coolant_inlet_temperature_celsius": inlet[liquid],
             "node_coolant_flow_litres_per_minute": np.round(flow[liquid], 2),
             "node_fan_speed_rpm": (np.round(rpm[~liquid] / FAN_READING_RPM) * FAN_READING_RPM).ravel(),
             "node_cpu_utilization_ratio": np.round(physics.cpu, 4),
@@ -197,6 +200,7 @@ class Telemetry:
         by_family: dict[str, Flags] = {
             "gpu": np.repeat(speaks, GPUS_PER_NODE) & ~effects.gpu_gone,
             "node": speaks,
+            "air node": speaks[~hall.node_liquid],
             "liquid node": speaks[hall.node_liquid],
             "fan": np.repeat(speaks[~hall.node_liquid], FANS_PER_NODE),
         }
@@ -272,12 +276,12 @@ _METRICS: dict[str, tuple[str, ...]] = {
     ),
     "node": (
         "node_power_watts",
-        "node_inlet_temperature_celsius",
         "node_cpu_utilization_ratio",
         "node_job_step_seconds",
         "gpu_count",
     ),
-    "liquid node": ("node_coolant_flow_litres_per_minute",),
+    "air node": ("node_inlet_temperature_celsius",),
+    "liquid node": ("node_coolant_inlet_temperature_celsius", "node_coolant_flow_litres_per_minute"),
     "fan": ("node_fan_speed_rpm",),
     "psu": ("psu_up", "psu_input_power_watts"),
     "port": (

@@ -139,6 +139,6 @@ def test_a_warm_row_heats_its_nodes_and_leaves_the_other_row_alone() -> None:
     played = play_fault("cooling_unit_failure", 600, entity="crac/crac-A", step_seconds=5)
     nodes = played.simulator.hall.node_names
     warm = played.columns("node_inlet_temperature_celsius", node=nodes[0])
-    cool = played.columns("node_inlet_temperature_celsius", node=nodes[-1])
+    cool = played.columns("node_coolant_inlet_temperature_celsius", node=nodes[-1])
     assert warm[-1, 0] - warm[6, 0] > 5
     assert abs(cool[-1, 0] - cool[6, 0]) < 1

@@ -40,7 +40,7 @@ class TickBuffer:
         self._table = table
         self._fixed = None if fixed_seconds is None else round(fixed_seconds * SECOND)
         self._first = self._fixed if self._fixed is not None else LENGTHS[0]
-        self._pending: list[Samples] = []
+        self._spans: dict[int, list[Samples]] = {}  # number of span of ``_first`` ns -> its samples
         self._held: dict[int, list[Samples]] = {}  # length of tick -> samples of the tick that is being filled
         self._held_end: dict[int, int] = {}
         self._length = column(self._first, np.int64)  # per metric
@@ -53,28 +53,21 @@ class TickBuffer:
 
     def add(self, samples: Samples) -> None:
         """Take samples that are not late."""
-        if len(samples.ids):
-            self._pending.append(samples)
+        for number, part in _by_span(samples, self._first):
+            self._spans.setdefault(number, []).append(part)
 
     def close_until(self, watermark: int) -> Iterator[Tick]:
         """Yield the ticks that end at or before ``watermark``; state may be learnt between them."""
-        pending = _joined(self._pending)
-        self._pending = []
-        spread = int(np.ptp(pending.timestamps)) if len(pending.ids) else 0
-        if spread > _FEW_SPANS * self._base():
-            order = np.argsort(pending.timestamps, kind="stable")
-            pending = _picked(pending, order)
-        is_sorted = spread > _FEW_SPANS * self._base()
         while True:
-            end = self._next_end(pending)
+            end = self._next_end()
             if end is None or end > watermark:
                 break
-            before, pending = _split(pending, end, is_sorted)
+            # Every tick's length is a multiple of a span's, so no span reaches across an end.
+            over = sorted(number for number in self._spans if number * self._first < end)
+            before = _joined([part for number in over for part in self._spans.pop(number)])
             samples = self._closing(before, end)
             if len(samples.ids):
                 yield Tick(end, samples)
-        if len(pending.ids):
-            self._pending.append(pending)
 
     def learn_gaps(self, metric: NDArray[np.int32], gaps: NDArray[np.int64]) -> None:
         """Take note of the time between samples of series, and let the ticks of their metrics follow."""
@@ -96,21 +89,28 @@ class TickBuffer:
                 self._length[number] = max([each for each in LENGTHS if each <= interval * 1.1], default=LENGTHS[0])
 
     def _base(self) -> int:
-        lengths = self._length[: len(self._table.rows)]
-        return int(lengths.min()) if len(lengths) else self._first
+        return self._shortest_and_longest()[0]
 
-    def _next_end(self, pending: Samples) -> int | None:
+    def _shortest_and_longest(self) -> tuple[int, int]:
+        self._length = grown(self._length, len(self._table.rows), self._first)
+        lengths = self._length[: len(self._table.rows)]
+        return (int(lengths.min()), int(lengths.max())) if len(lengths) else (self._first, self._first)
+
+    def _next_end(self) -> int | None:
         ends = list(self._held_end.values())
-        if len(pending.ids):
+        if self._spans:
             base = self._base()
-            ends.append((int(pending.timestamps.min()) // base + 1) * base)
+            ends.append((min(self._spans) * self._first // base + 1) * base)
         return min(ends, default=None)
 
     def _closing(self, before: Samples, end: int) -> Samples:
         ready: list[Samples] = []
         if len(before.ids):
-            lengths = self.length_of(self._table.metric[before.ids])
-            different = [int(lengths[0])] if (lengths == lengths[0]).all() else np.unique(lengths).tolist()
+            shortest, longest = self._shortest_and_longest()
+            different = [shortest]
+            if shortest < longest:
+                lengths = self.length_of(self._table.metric[before.ids])
+                different = [each for each in LENGTHS if (lengths == each).any()]
             for length in different:
                 part = before if len(different) == 1 else _picked(before, lengths == length)
                 if end % length == 0 and length not in self._held_end:
@@ -129,20 +129,29 @@ class TickBuffer:
             self._held_end[length] = (int(part.timestamps.max()) // length + 1) * length
 
 
-def _split(samples: Samples, end: int, is_sorted: bool) -> tuple[Samples, Samples]:
+def _by_span(samples: Samples, length: int) -> Iterator[tuple[int, Samples]]:
+    """Yield samples by the number of their span of ``length`` ns."""
     if not len(samples.ids):
-        return samples, samples
-    if is_sorted:
-        cut = int(np.searchsorted(samples.timestamps, end))
-        return _cut(samples, slice(None, cut)), _cut(samples, slice(cut, None))
-    if int(samples.timestamps.max()) < end:
-        return samples, _cut(samples, slice(0, 0))
-    inside = samples.timestamps < end
-    return _picked(samples, inside), _picked(samples, ~inside)
-
-
-def _cut(samples: Samples, where: slice) -> Samples:
-    return Samples(samples.ids[where], samples.timestamps[where], samples.values[where])
+        return
+    times = samples.timestamps
+    first, last = int(times.min()) // length, int(times.max()) // length
+    if first == last:
+        yield first, samples
+        return
+    if last - first < _FEW_SPANS:
+        spans = times // length
+        for number in range(first, last + 1):
+            part = _picked(samples, spans == number)
+            if len(part.ids):
+                yield number, part
+        return
+    if not bool((times[1:] >= times[:-1]).all()):
+        samples = _picked(samples, np.argsort(times, kind="stable"))
+    spans = samples.timestamps // length
+    starts = np.flatnonzero(np.concatenate(([True], spans[1:] != spans[:-1])))
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(spans)], strict=True):
+        where = slice(start, stop)
+        yield int(spans[start]), Samples(samples.ids[where], samples.timestamps[where], samples.values[where])
 
 
 def _picked(samples: Samples, which: NDArray[np.bool_] | NDArray[np.int64]) -> Samples:

@@ -123,6 +123,7 @@ class Telemetry:
         return {
             "gpu_power_watts": np.round(physics.watts * (1.0 + 0.004 * self._noise(gpus)), 1),
             "gpu_power_limit_watts": physics.limit_watts,
+            "gpu_power_limit_default_watts": np.full(gpus, power.LIMIT_WATTS),
             "gpu_energy_joules_total": np.round(counters.energy_joules, 3),
             "gpu_temperature_celsius": np.round(physics.temperature + 0.25 * self._noise(gpus)),
             "gpu_memory_temperature_celsius": np.round(physics.memory_temperature + 0.25 * self._noise(gpus)),
@@ -257,6 +258,7 @@ _METRICS: dict[str, tuple[str, ...]] = {
     "gpu": (
         "gpu_power_watts",
         "gpu_power_limit_watts",
+        "gpu_power_limit_default_watts",
         "gpu_energy_joules_total",
         "gpu_temperature_celsius",
         "gpu_memory_temperature_celsius",

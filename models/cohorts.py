@@ -7,53 +7,47 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coldaisle.detector import Ids
-
 Floats = NDArray[np.float64]
+
+_LARGE = 1024
+"""Groups of more members are worth a call of NumPy each: nothing is copied, nothing is padded."""
 
 
 class _Class(NamedTuple):
     """Groups of like size, side by side; a row a group, short rows filled up with infinity."""
 
-    positions: NDArray[np.int64]  # [groups, width] into the sorted members, len(members) = nobody
+    positions: NDArray[np.int64]  # [groups, width] into the members, len(members) = nobody
     low: NDArray[np.int64]  # [groups] where the lower of the two middle values stands once sorted
     high: NDArray[np.int64]
     groups: NDArray[np.int64]  # [groups]
 
 
 class Cohorts:
-    """
-    Which samples of a batch belong together, worked out once for batches of equal ids.
+    """Groups that lie one after another: worked out once, then asked for medians tick after tick."""
 
-    ``members`` are the batch's positions that have enough peers, ``of`` the group (0..) of each of them.
-    """
-
-    def __init__(self, ids: Ids, keys: NDArray[np.int64], minimum: int) -> None:
-        """``keys`` [n] is each id's group, negative = none; groups of fewer than ``minimum`` are left out."""
-        self.ids = ids.copy()
-        order = np.argsort(keys, kind="stable")
-        order = order[np.searchsorted(keys[order], 0) :]
-        _, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-        keep = counts >= minimum
-        self.members: NDArray[np.int64] = order[np.repeat(keep, counts)]
-        counts = counts[keep]
-        starts = np.cumsum(counts) - counts
-        self.counts: NDArray[np.int64] = counts
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        """``counts`` [groups] is how many members each has, at least one."""
+        self.counts = counts
         self.of: NDArray[np.int64] = np.repeat(np.arange(len(counts)), counts)
+        """The group of each member."""
+        stops = np.cumsum(counts)
+        starts = stops - counts
+        large = np.flatnonzero(counts > _LARGE)
+        self._large = [(group, int(starts[group]), int(stops[group])) for group in large.tolist()]
+        small = np.flatnonzero(counts <= _LARGE)
         # Widths grow by a quarter from class to class, so that at most a fifth of a matrix is padding.
-        width_class = np.ceil(np.log(np.maximum(counts, 1)) / np.log(1.25)).astype(np.int64)
+        width_class = np.ceil(np.log(counts[small]) / np.log(1.25)).astype(np.int64)
         self._classes = [
-            self._class(np.flatnonzero(width_class == one), starts, counts) for one in np.unique(width_class)
+            _class(small[width_class == one], starts, counts, len(self.of)) for one in np.unique(width_class)
         ]
 
-    def _class(self, groups: NDArray[np.int64], starts: NDArray[np.int64], counts: NDArray[np.int64]) -> _Class:
-        within = np.arange(counts[groups].max())
-        positions = np.where(within < counts[groups][:, None], starts[groups][:, None] + within, len(self.members))
-        return _Class(positions, (counts[groups] - 1) // 2, counts[groups] // 2, groups)
-
     def medians(self, values: Floats) -> Floats:
-        """Return the median of each group; ``values`` [len(members)] in the order of ``members``."""
+        """Return the median of each group; ``values`` [members], group after group."""
         medians = np.empty(len(self.counts))
+        for group, start, stop in self._large:
+            medians[group] = _median(values[start:stop])
+        if not self._classes:
+            return medians
         padded = np.append(values, np.inf)
         for one in self._classes:
             matrix = padded[one.positions]
@@ -61,3 +55,17 @@ class Cohorts:
             rows = np.arange(len(matrix))
             medians[one.groups] = (matrix[rows, one.low] + matrix[rows, one.high]) / 2.0
         return medians
+
+
+def _class(groups: NDArray[np.int64], starts: NDArray[np.int64], counts: NDArray[np.int64], nobody: int) -> _Class:
+    within = np.arange(counts[groups].max())
+    positions = np.where(within < counts[groups][:, None], starts[groups][:, None] + within, nobody)
+    return _Class(positions, (counts[groups] - 1) // 2, counts[groups] // 2, groups)
+
+
+def _median(values: Floats) -> float:
+    half = len(values) // 2
+    parted = np.partition(values, half)
+    upper = parted[half]
+    lower = upper if len(values) % 2 else parted[:half].max()
+    return float((lower + upper) / 2.0)

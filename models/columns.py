@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,19 @@ class Columns:
                 raise IndexError(f"series {last} was never admitted")
             return slice(first, last + 1)
         return ids
+
+    def items(self) -> Iterator[tuple[str, NDArray[Any], Any]]:
+        """Yield the name of each column, the column, and what one unknown holds."""
+        for name, column in self._columns.items():
+            yield name, column, self._fresh[name]
+
+    def reorder(self, before: NDArray[np.int64]) -> None:
+        """Give row i what row ``before[i]`` held; -1 = it is unknown."""
+        for name, column in self._columns.items():
+            moved = np.full(len(before), self._fresh[name], column.dtype)
+            known = before >= 0
+            moved[known] = column[before[known]]
+            self._columns[name] = moved
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of all columns."""

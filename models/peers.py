@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Ids, Scores, Traits
 from models.cohorts import Cohorts
-from models.columns import Columns
-from models.level import CLIP, FASTEST, NEVER_CHANGED, RESOLUTION, SIGMA_OF_DEVIATION
+from models.columns import Columns, Where
+from models.level import CHUNK, CLIP, FASTEST, NEVER_CHANGED, RESOLUTION, SIGMA_OF_DEVIATION
+from models.peer_rows import PeerRows
 
 SIGMA_OF_MAD = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation (Rousseeuw and Croux 1993)."""
@@ -31,15 +32,37 @@ class PeersSettings(NamedTuple):
     minimum: int = 3  # members present; with two nobody can tell which is odd
 
 
-class _Judged(NamedTuple):
-    """About the samples that have peers, in the order of ``Cohorts.members``."""
+class _Part(NamedTuple):
+    """Some whole groups of a batch, few enough to be worked on in the processor's cache."""
 
+    members: NDArray[np.int64]  # positions in the batch
+    rows: Where  # of the memory
     cohorts: Cohorts
+
+
+class _Plan(NamedTuple):
+    """How the samples of batches of these ids fall into groups."""
+
     ids: Ids
+    parts: list[_Part]
+
+
+class _Judged(NamedTuple):
+    """About the samples of a part."""
+
+    timestamps: NDArray[np.int64]
+    values: Floats
     residual: Floats
     expected: Floats
     spread: Floats
+    smooth: Floats
+    elapsed: Floats  # ns since the sample before; 0 = it is the first
     score: Floats
+
+    def of(self, which: NDArray[np.bool_]) -> _Judged:
+        """Return some of the samples."""
+        timestamps, *floats = self
+        return _Judged(timestamps[which], *(column[which] for column in floats))
 
 
 class Peers:
@@ -62,8 +85,9 @@ class Peers:
         self._tau_ns = settings.half_life_seconds * SECOND / np.log(2.0)
         self._smooth_ns = settings.smooth_seconds * SECOND
         self._warm_up_ns = round(settings.warm_up_seconds * SECOND)
+        self._rows = PeerRows()
+        # Indexed by row: members of a group lie side by side, so that a whole tick is read from end to end.
         self._memory = Columns({
-            "key": np.int64(-1),  # group and family in one
             "offset": np.float64(0),
             "deviation": np.float64(0),  # mean absolute residual
             "smooth": np.float64(0),  # the residual, smoothed
@@ -75,148 +99,200 @@ class Peers:
             "since": np.int64(0),
             "seen": np.int64(0),
         })  # fmt: skip
-        self._plans: dict[tuple[int, int, int], Cohorts] = {}
-        self._judged: tuple[Batch, _Judged] | None = None
+        self._plans: dict[tuple[int, int, int], _Plan] = {}
+        self._judged: tuple[Batch, list[_Judged]] | None = None
 
     def admit(self, ids: Ids, traits: Traits) -> None:
         """Make room, and let those whose group has changed learn their offset anew, silently."""
-        self._memory.reach(ids)
         keys = (traits.group.astype(np.int64) << 32) | traits.family.astype(np.int64)
         keys[traits.group < 0] = -1
-        moved = ids[self._memory["key"][ids] != keys]
-        self._memory["key"][ids] = keys
-        self._memory["count"][moved] = 0
+        rows = self._rows.regroup(ids, keys)
+        self._memory["count"][rows] = 0
         self._changed(plans=True)
 
     def forget(self, ids: Ids) -> None:
         """Drop what was learnt of ``ids``, their group included."""
-        self._memory.clear(ids)
+        rows = self._rows.regroup(ids, np.full(len(ids), -1, np.int64))
+        self._memory.clear(rows)
         self._changed(plans=True)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what a snapshot keeps."""
-        return self._memory.state()
+        """Return what a snapshot keeps: by series id, whatever the order of the rows."""
+        self._settle()
+        kept = {name: self._rows.by_id(column, fresh) for name, column, fresh in self._memory.items()}
+        return {"key": self._rows.keys(), **kept}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what ``state`` returned."""
-        self._memory.restore(state)
+        """Take back what ``state`` returned. Raises KeyError where a column is missing."""
+        self._rows = PeerRows()
+        keys = np.array(state["key"], np.int64)
+        self._rows.regroup(np.arange(len(keys)), keys)
+        ids, _ = self._rows.settle()
+        self._memory.restore({name: np.asarray(state[name])[ids] for name, _, _ in self._memory.items()})
         self._changed(plans=True)
 
     def score(self, batch: Batch) -> Scores:
         """Return signed distances from the peers in spreads; the expected value is theirs plus the own offset."""
         scores = Scores(*(np.full(len(batch.ids), np.nan) for _ in range(3)))
-        judged = self._judge(batch)
-        members, memory = judged.cohorts.members, self._memory
-        silent = memory["count"][judged.ids] < self._settings.warm_up
-        if self._warm_up_ns > 0:
-            silent |= batch.timestamps[members] - memory["since"][judged.ids] < self._warm_up_ns
-        scores.score[members] = np.where(silent, np.nan, judged.score)
-        scores.expected[members] = judged.expected
-        scores.spread[members] = judged.spread
+        memory = self._memory
+        for (members, rows, _), judged in self._judge(batch):
+            silent = memory["count"][rows] < self._settings.warm_up
+            if self._warm_up_ns > 0:
+                silent |= judged.timestamps - memory["since"][rows] < self._warm_up_ns
+            scores.score[members] = np.where(silent, np.nan, judged.score)
+            scores.expected[members] = judged.expected
+            scores.spread[members] = judged.spread
         return scores
 
     def learn(self, batch: Batch, weight: Floats) -> None:
         """Move offsets and spreads towards the batch, each sample by at most what three spreads would."""
-        judged = self._judge(batch)
-        taught = weight[judged.cohorts.members] > 0
-        if not taught.any():
-            return
-        members = judged.cohorts.members
-        ids, residual, spread = judged.ids, judged.residual, judged.spread
-        if not taught.all():
-            ids, residual, spread, members = ids[taught], residual[taught], spread[taught], members[taught]
-        timestamps, values, weight = batch.timestamps[members], batch.values[members], weight[members]
+        learnt = False
+        for (members, rows, _), judged in self._judge(batch):
+            mine = weight[members]
+            taught = mine > 0
+            if taught.all():
+                self._learn(rows, judged, mine)
+            elif taught.any():
+                every = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+                self._learn(every[taught], judged.of(taught), mine[taught])
+            learnt |= bool(taught.any())
+        if learnt:
+            self._changed(plans=False)
+
+    def _learn(self, rows: Where, judged: _Judged, weight: Floats) -> None:
         memory = self._memory
-        count = memory["count"][ids]
+        timestamps, values, residual, _, spread, smooth, elapsed, _ = judged
+        count = memory["count"][rows]
         first = count == 0
-        elapsed = np.maximum(timestamps - memory["seen"][ids], 0).astype(np.float64)
-        elapsed[first] = 0.0
-        rate = np.minimum(1.0 - np.exp(elapsed / -self._tau_ns), FASTEST)
-        rate = np.maximum(rate, 1.0 / (count + 1.0)) * weight
-        deviation = memory["deviation"][ids]
-        limit = np.where(count < 8, np.inf, CLIP * spread)
+        rate = -np.expm1(elapsed / -self._tau_ns)
+        np.minimum(rate, FASTEST, out=rate)
+        np.maximum(rate, 1.0 / (count + 1.0), out=rate)
+        rate *= weight
+        young = count < 8
+        limit = CLIP * spread
+        limit[young] = np.inf
         held = np.clip(residual, -limit, limit)
-        memory["offset"][ids] += rate * held
-        memory["deviation"][ids] = np.where(first, 0.0, deviation + rate * (np.abs(held) - deviation))
-        smooth = np.where(first, 0.0, self._smoothed(memory["smooth"][ids], residual, spread, elapsed))
-        memory["smooth"][ids] = smooth
-        wander = memory["wander"][ids]
-        limit = np.where(count < 8, np.inf, CLIP * SIGMA_OF_DEVIATION * wander + 0.1 * spread)
-        held = np.minimum(np.abs(smooth), limit)
-        memory["wander"][ids] = np.where(first, 0.0, wander + rate * (held - wander))
-        self._learn_step(ids, values, first)
-        memory["value"][ids] = values
-        memory["seen"][ids] = timestamps
-        memory["count"][ids] = count + 1
-        memory["since"][ids[first]] = timestamps[first]
-        self._changed(plans=False)
+        deviation, wander = memory["deviation"][rows], memory["wander"][rows]
+        limit = CLIP * SIGMA_OF_DEVIATION * wander
+        limit += 0.1 * spread
+        limit[young] = np.inf
+        lasting = np.minimum(np.abs(smooth), limit)
+        memory["offset"][rows] += rate * held
+        deviation = deviation + rate * (np.abs(held, out=held) - deviation)
+        wander = wander + rate * (lasting - wander)
+        some_first = bool(first.any())
+        if some_first:
+            deviation[first] = wander[first] = smooth[first] = 0.0
+        memory["deviation"][rows] = deviation
+        memory["smooth"][rows] = smooth
+        memory["wander"][rows] = wander
+        self._learn_step(rows, values, first)
+        memory["value"][rows] = values
+        memory["seen"][rows] = timestamps
+        memory["count"][rows] = count + 1
+        if some_first:
+            memory["since"][rows] = np.where(first, timestamps, memory["since"][rows])
 
     def _changed(self, plans: bool) -> None:
         self._judged = None
         if plans:
             self._plans.clear()
 
-    def _cohorts(self, ids: Ids) -> Cohorts:
+    def _settle(self) -> None:
+        if self._rows.settled:
+            return
+        _, before = self._rows.settle()
+        self._memory.reorder(before)
+
+    def _plan(self, ids: Ids) -> _Plan:
         """Return who belongs together among ``ids``; the same few sets of ids come tick after tick."""
-        if len(ids) == 0:
-            return Cohorts(ids, np.empty(0, np.int64), self._settings.minimum)
-        name = (len(ids), int(ids[0]), int(ids[-1]))
+        name = (len(ids), int(ids[0]), int(ids[-1])) if len(ids) else (0, 0, 0)
         known = self._plans.get(name)
         if known is None or not np.array_equal(known.ids, ids):
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
-            known = self._plans[name] = Cohorts(ids, self._memory["key"][ids], self._settings.minimum)
+            self._settle()
+            members, rows, counts = self._rows.groups_of(ids, self._settings.minimum)
+            parts = [
+                _Part(members[part], self._memory.where(rows[part]), Cohorts(counts[groups]))
+                for part, groups in _parts(counts)
+            ]
+            known = self._plans[name] = _Plan(ids.copy(), parts)
         return known
 
-    def _judge(self, batch: Batch) -> _Judged:
-        if self._judged is not None and self._judged[0] is batch:
-            return self._judged[1]
+    def _judge(self, batch: Batch) -> list[tuple[_Part, _Judged]]:
+        parts = self._plan(batch.ids).parts
+        if self._judged is None or self._judged[0] is not batch:
+            self._judged = batch, [self._judge_part(part, batch) for part in parts]
+        return list(zip(parts, self._judged[1], strict=True))
+
+    def _judge_part(self, part: _Part, batch: Batch) -> _Judged:
+        members, rows, cohorts = part
         memory = self._memory
-        cohorts = self._cohorts(batch.ids)
-        members = cohorts.members
-        ids, values = batch.ids[members], batch.values[members]
-        offset = memory["offset"][ids]
-        first = memory["count"][ids] == 0
+        timestamps, values = batch.timestamps[members], batch.values[members]
+        offset = memory["offset"][rows]
+        elapsed = np.maximum(timestamps - memory["seen"][rows], 0).astype(np.float64)
+        first = memory["count"][rows] == 0
         if first.any():  # a newcomer has no offset yet: the others' centre must not suffer from it
-            offset[first] = 0.0
-        level = values - offset
-        centre = cohorts.medians(level)[cohorts.of]
-        residual = level - centre
-        group_spread = SIGMA_OF_MAD * cohorts.medians(np.abs(residual))[cohorts.of]
-        spread, still = self._spread(ids, values, group_spread)
-        elapsed = np.where(first, 0, np.maximum(batch.timestamps[members] - memory["seen"][ids], 0))
-        smooth = self._smoothed(memory["smooth"][ids], residual, spread, elapsed.astype(np.float64))
+            offset = np.where(first, 0.0, offset)
+            elapsed[first] = 0.0
+        residual = values - offset
+        centre = cohorts.medians(residual)[cohorts.of]
+        residual -= centre
+        expected = centre
+        expected += offset
+        group_spread = (SIGMA_OF_MAD * cohorts.medians(np.abs(residual)))[cohorts.of]
+        spread, still = self._spread(rows, values, group_spread)
+        smooth = self._smoothed(memory["smooth"][rows], residual, spread, elapsed)
         # The smoothed residual is judged by its own past, and never finer than a tenth of one sample's spread.
-        wander = np.maximum(SIGMA_OF_DEVIATION * memory["wander"][ids], 0.1 * spread)
+        wander = np.maximum(SIGMA_OF_DEVIATION * memory["wander"][rows], 0.1 * spread)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            now, lasting = residual / spread, smooth / wander
+            now, lasting = residual / spread, np.divide(smooth, wander, out=wander)
         now[residual == 0] = 0.0
         lasting[smooth == 0] = 0.0
         score = np.where(np.abs(lasting) > np.abs(now), lasting, now)
-        np.clip(score, -NEVER_CHANGED, NEVER_CHANGED, out=score, where=still)
-        judged = _Judged(cohorts, ids, residual, centre + offset, spread, score)
-        self._judged = (batch, judged)
-        return judged
+        if still.any():
+            np.clip(score, -NEVER_CHANGED, NEVER_CHANGED, out=score, where=still)
+        return _Judged(timestamps, values, residual, expected, spread, smooth, elapsed, score)
 
-    def _spread(self, ids: Ids, values: Floats, group_spread: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    def _spread(self, rows: Where, values: Floats, group_spread: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         memory = self._memory
-        step = memory["step"][ids]
-        grain = np.where(memory["steps"][ids] > 2, 0.5, 1.0 / NEVER_CHANGED) * step
-        spread = np.maximum(SIGMA_OF_DEVIATION * memory["deviation"][ids], group_spread)
+        step = memory["step"][rows]
+        grain = np.where(memory["steps"][rows] > 2, 0.5, 1.0 / NEVER_CHANGED)
+        grain *= step
+        spread = SIGMA_OF_DEVIATION * memory["deviation"][rows]
+        np.maximum(spread, group_spread, out=spread)
         np.maximum(spread, grain, out=spread)
-        np.maximum(spread, RESOLUTION * np.abs(values), out=spread)
+        np.maximum(spread, np.multiply(RESOLUTION, np.abs(values, out=grain), out=grain), out=spread)
         return spread, step == 0
 
     def _smoothed(self, smooth: Floats, residual: Floats, spread: Floats, elapsed: Floats) -> Floats:
         # One wild sample is the plain residual's business: here it counts for six spreads at most.
         limit = 2.0 * CLIP * spread
-        share = 1.0 - np.exp(elapsed / -self._smooth_ns)
-        return smooth + share * (np.clip(residual, -limit, limit) - smooth)
+        share = -np.expm1(elapsed / -self._smooth_ns)
+        pull = np.clip(residual, -limit, limit, out=limit)
+        pull -= smooth
+        pull *= share
+        pull += smooth
+        return pull
 
-    def _learn_step(self, ids: Ids, values: Floats, first: NDArray[np.bool_]) -> None:
+    def _learn_step(self, rows: Where, values: Floats, first: NDArray[np.bool_]) -> None:
         memory = self._memory
-        change = np.abs(values - memory["value"][ids])
+        change = np.abs(values - memory["value"][rows])
         moved = (change > RESOLUTION * np.abs(values)) & ~first
-        step = memory["step"][ids]
-        memory["step"][ids] = np.where(moved & ((change < step) | (step == 0)), change, step)
-        memory["steps"][ids] = np.minimum(memory["steps"][ids] + moved, 4)
+        step = memory["step"][rows]
+        smaller = moved & ((change < step) | (step == 0))
+        if smaller.any():
+            memory["step"][rows] = np.where(smaller, change, step)
+        memory["steps"][rows] = np.minimum(memory["steps"][rows] + moved, 4)
+
+
+def _parts(counts: NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
+    """Yield the members and the groups of parts of about ``CHUNK`` members each."""
+    stops = np.cumsum(counts)
+    group, start = 0, 0
+    while group < len(counts):
+        last = max(group + 1, int(np.searchsorted(stops, start + CHUNK, side="right")))
+        stop = int(stops[last - 1])
+        yield slice(start, stop), slice(group, last)
+        group, start = last, stop

@@ -8,6 +8,7 @@ import pytest
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Traits
 from models.cohorts import Cohorts
+from models.peer_rows import PeerRows
 from models.peers import Peers
 
 SIZE = 8
@@ -102,11 +103,45 @@ def test_a_member_that_changes_its_group_learns_anew_in_silence() -> None:
 
 def test_medians_of_groups_of_all_sizes_are_numpy_medians() -> None:
     random = np.random.default_rng(7)
-    keys = np.concatenate([np.full(size, key) for key, size in enumerate([3, 4, 8, 8, 9, 64, 2, 1000])] + [[-1, -1]])
-    keys = random.permutation(keys)
-    cohorts = Cohorts(np.arange(len(keys)), keys, minimum=3)
-    values = random.normal(size=len(keys))
-    found = cohorts.medians(values[cohorts.members])
-    wanted = [np.median(values[keys == key]) for key in (0, 1, 2, 3, 4, 5, 7)]
-    np.testing.assert_allclose(found, wanted)
-    assert len(cohorts.members) == np.isin(keys, [0, 1, 2, 3, 4, 5, 7]).sum()
+    counts = np.array([3, 4, 8, 8, 9, 64, 2, 1, 1000, 1001, 2047, 2048])
+    values = random.normal(size=counts.sum())
+    found = Cohorts(counts).medians(values)
+    np.testing.assert_allclose(found, [np.median(part) for part in np.split(values, np.cumsum(counts)[:-1])])
+
+
+def test_rows_of_a_group_lie_side_by_side_and_small_groups_are_left_out() -> None:
+    random = np.random.default_rng(8)
+    keys = random.permutation(
+        np.concatenate([np.full(size, key) for key, size in enumerate([3, 1, 50, 2])] + [[-1, -1]])
+    )
+    rows = PeerRows()
+    rows.regroup(np.arange(len(keys)), keys)
+    rows.settle()
+    present = random.permutation(len(keys))[:-3]
+    members, places, counts = rows.groups_of(present, minimum=3)
+    told = keys[present[members]]
+    assert (np.diff(told) >= 0).all()
+    assert (np.diff(places) > 0).all()
+    enough = [key for key in (0, 1, 2, 3) if (keys[present] == key).sum() >= 3]
+    assert counts.tolist() == [(keys[present] == key).sum() for key in enough]
+    assert sorted(set(told.tolist())) == enough
+
+
+def test_what_is_learnt_stays_with_its_series_when_the_rows_are_sorted_anew() -> None:
+    grown, whole = (Peers() for _ in range(2))
+    rows = work(120)
+    for tick, values in enumerate(rows):
+        batch = Batch(np.arange(8), np.full(8, tick * 10 * SECOND), values)
+        for detector in (grown, whole):
+            if tick == 0:
+                detector.admit(
+                    np.arange(8), Traits(np.zeros(8, np.int8), np.zeros(8, np.int32), np.full(8, 5, np.int32))
+                )
+            if tick == 60 and detector is grown:  # groups that sort before, between and after
+                ids = np.arange(20, 32)
+                groups = np.array([1, 9, 5, 4] * 3, np.int32)
+                detector.admit(ids, Traits(np.zeros(12, np.int8), np.zeros(12, np.int32), groups))
+            detector.score(batch)
+            detector.learn(batch, np.ones(8))
+    mine, theirs = grown.state(), whole.state()
+    assert all(np.array_equal(mine[name][:8], theirs[name][:8]) for name in theirs)

@@ -15,7 +15,7 @@ from cli.service import Stop, Worker
 from cli.settings import Settings
 from cli.wiring import alerter_of, copy_of, engine_of, notifiers_of, notify_of, rules_of
 from coldaisle.bus.memory import MemoryBus
-from coldaisle.clock import DAY, HOUR, Clock
+from coldaisle.clock import DAY, HOUR, SECOND, Clock
 from coldaisle.errors import ConfigError, Transient
 from coldaisle.incident import Incident
 from coldaisle.live import LiveView
@@ -97,15 +97,26 @@ def house(
         outbox = OutboxWorker(incidents, notifiers_of(settings.receivers, clock), clock, stats)
         stack.enter_context(_outbox(outbox))
         dead_letters = DeadLetters(bus.producer(), stats)
-        alert = AlertRole(bus.consumer(AlertRole.topics, AlertRole.group), alerter, dead_letters, clock, changed)
-        stack.enter_context(Worker("alert", alert.step, stop, alert.close))
+        heard = bus.consumer(AlertRole.topics, AlertRole.group)
+        alert = AlertRole(heard, alerter, dead_letters, clock, changed)
+        wait_ns = round(settings.alerts.group_wait_seconds * SECOND)
+
+        def last_words() -> None:
+            # An alert that still waits for company would be forgotten; its incident opens now.
+            for incident in alerter.advance(clock.now() + wait_ns):
+                if changed is not None:
+                    changed(incident)
+            alert.close()
+
+        stack.enter_context(Worker("alert", alert.step, stop, last_words, heard.lag))
         reader = Reader(DeadLetters(bus.producer(), stats), stats)
-        flush_seconds = settings.storage.flush_seconds
-        store = Storer(bus.consumer(Storer.topics, Storer.group), metrics, reader, clock, flush_seconds)
-        stack.enter_context(Worker("store", store.step, stop, store.close))
+        kept = bus.consumer(Storer.topics, Storer.group)
+        store = Storer(kept, metrics, reader, clock, settings.storage.flush_seconds)
+        stack.enter_context(Worker("store", store.step, stop, store.close, kept.lag))
         reader = Reader(DeadLetters(bus.producer(), stats), stats)
-        score = Scorer(bus.consumer(Scorer.topics, Scorer.group), bus.producer(), engine, reader, clock, stats)
-        stack.enter_context(Worker("score", score.step, stop, score.close))
+        judged = bus.consumer(Scorer.topics, Scorer.group)
+        score = Scorer(judged, bus.producer(), engine, reader, clock, stats)
+        stack.enter_context(Worker("score", score.step, stop, score.close, judged.lag))
         keeper = _Keeper(metrics, clock, settings.storage.retention_days)
         stack.enter_context(Worker("retention", keeper.step, stop))
         yield House(address, bus, stats, metrics, incidents, tuple(metrics.repaired))

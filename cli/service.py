@@ -6,27 +6,37 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from time import monotonic
 from types import FrameType, TracebackType
 from typing import Self
 
 from coldaisle.errors import ColdaisleError, Transient
 
 _LOG = logging.getLogger("coldaisle.service")
+_DRAIN_SECONDS = 2.0
+"""How long a worker that is told to stop may still work off what waits for it; three of them stop in ten seconds."""
 
 
 class Worker:
     """
     A thread that calls ``step`` until it is told to stop.
 
-    A Transient error is logged once and the step tried again after a pause; any other error ends the
-    whole service, since a role that silently stopped is worse than one that says why.
+    Then it works off what ``waiting`` still counts, and calls ``last``. A Transient error is logged once and
+    the step tried again after a pause; any other error ends the whole service, since a role that silently
+    stopped is worse than one that says why.
     """
 
     def __init__(
-        self, name: str, step: Callable[[], object], stop: Stop, last: Callable[[], object] | None = None
+        self,
+        name: str,
+        step: Callable[[], object],
+        stop: Stop,
+        last: Callable[[], object] | None = None,
+        waiting: Callable[[], int] | None = None,
     ) -> None:
-        self._step, self._stop, self._last = step, stop, last
+        self._step, self._stop, self._last, self._waiting = step, stop, last, waiting
         self._leaving = threading.Event()
+        self._leaves_by = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
@@ -36,6 +46,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leaves_by = monotonic() + _DRAIN_SECONDS
         self._leaving.set()
         self._thread.join(timeout=10.0)
         if self._thread.is_alive():
@@ -45,7 +56,7 @@ class Worker:
 
     def _run(self) -> None:
         troubled = False
-        while not self._leaving.is_set():
+        while not self._leaving.is_set() or self._something_waits():
             try:
                 self._step()
                 if troubled:
@@ -55,7 +66,8 @@ class Worker:
                 if not troubled:
                     troubled = True
                     _LOG.warning("%s has trouble and tries again: %s", self._thread.name, error)
-                self._leaving.wait(getattr(error, "retry_after_seconds", 1.0))
+                if self._leaving.wait(getattr(error, "retry_after_seconds", 1.0)):
+                    return
             except ColdaisleError as error:
                 self._stop.fail(f"{self._thread.name}: {error}")
                 return
@@ -64,6 +76,13 @@ class Worker:
                 _LOG.exception("%s failed", self._thread.name)
                 self._stop.fail(f"{self._thread.name} failed: {error!r}; the log has the trace")
                 return
+
+    def _something_waits(self) -> bool:
+        left = 0 if self._waiting is None or self._stop.failed else self._waiting()
+        if left and monotonic() >= self._leaves_by:
+            _LOG.warning("%s left %d messages behind", self._thread.name, left)
+            return False
+        return left > 0
 
 
 class Stop:

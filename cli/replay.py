@@ -51,6 +51,7 @@ class Replay:
         self.samples = 0
         self.topology = recording.topology()
         self._clock = ManualClock(recording.span[0])
+        self._lateness = round(settings.engine.allowed_lateness_seconds * SECOND)
         rules = rules_of(settings)
         self.engine: Engine = engine_of(settings, rules, self.topology, self.stats)
         self._alerter = alerter_of(settings, rules, self.topology, self.store, self._notify, self.stats)
@@ -75,8 +76,7 @@ class Replay:
             events, done = self._events[done:until], until
             self._step(block, events, end)
             progress.show((end - first) / max(last - first, 1))
-        # Whatever waits for company or for the last tick is told now, as it would be a little later in life.
-        self._step(None, self._events[done:], last + 60 * SECOND)
+        self._end(self._events[done:], last)
         progress.done()
 
     def _step(self, block: Any, events: list[Event], now: int) -> None:
@@ -85,6 +85,15 @@ class Replay:
         self.samples += 0 if block is None else len(block)
         self.anomalies += len(found)
         self._alerter.take(found, events, now)
+
+    def _end(self, events: list[Event], last: int) -> None:
+        """
+        Close the last ticks, then let waiting alerts have their say.
+
+        The engine's time stops with the recording: that nothing comes after its end is no silence.
+        """
+        self._step(None, events, last + self._lateness)
+        self._alerter.advance(last + 60 * SECOND)
 
     def incidents(self) -> list[Incident]:
         """Return every incident in the order in which they opened."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from coldaisle.alert import fingerprint
 from coldaisle.anomaly import Anomaly, Phase
-from coldaisle.clock import SECOND, rfc3339
+from coldaisle.clock import SECOND
 from coldaisle.errors import Transient
 from coldaisle.event import Event
 from coldaisle.incident import Incident, IncidentState, ResolveReason
@@ -17,7 +17,7 @@ from coldaisle.store import IncidentQuery, IncidentStore, Notification
 from coldaisle.topology import Topology
 from pipeline.alerting.correlate import STRONG, Group, correlate
 from pipeline.alerting.graph import Graph
-from pipeline.alerting.lifecycle import Case, Step, compose
+from pipeline.alerting.lifecycle import Case, Step, compose, let_time_pass
 from pipeline.alerting.mute import PLANNED, Mute
 from pipeline.alerting.settings import AlertSettings
 from pipeline.alerting.stages import Deduplicate, EventRules, Heard
@@ -261,20 +261,8 @@ class Alerter:
     # -- incidents over time ------------------------------------------------------------------------------------------
 
     def _resolve(self, now: int) -> None:
-        quiet = round(self._settings.resolve_after_seconds * SECOND)
         for case in self._cases.values():
-            since = case.quiet_since
-            if since is not None and now - since >= quiet and not case.steps:
-                lasted = duration(since - case.incident.started_at)
-                case.step(Step.RESOLVE, f"ended by itself after {lasted}: no alert for {duration(quiet)}", now)
-            taken = case.incident.acknowledgement
-            if taken is None or case.incident.state is not IncidentState.ACKNOWLEDGED or case.steps:
-                continue
-            expires = taken.expires_at
-            if expires is None and self._settings.acknowledge_seconds > 0:
-                expires = taken.timestamp + round(self._settings.acknowledge_seconds * SECOND)
-            if expires is not None and expires <= now:
-                case.step(Step.EXPIRE, f"the acknowledgement by {taken.actor} expired at {rfc3339(expires)}", now)
+            let_time_pass(case, self._settings, now)
 
     def _refresh(self, now: int) -> None:
         """Look whether people silenced, acknowledged or resolved something through another process."""
@@ -412,13 +400,7 @@ class Alerter:
         for incident, (when, _) in list(self._over.items()):
             if now - when > keep:
                 del self._over[incident]
-        gone = [
-            track
-            for track in self._stage.tracks.values()
-            if not track.firing
-            and track.incident not in self._cases
-            and track.incident not in self._over
-            and track.fingerprint not in self._waiting
-        ]
-        for track in gone:
-            self._stage.forget(track)
+        held = self._cases.keys() | self._over.keys()
+        for track in list(self._stage.tracks.values()):
+            if not track.firing and track.incident not in held and track.fingerprint not in self._waiting:
+                self._stage.forget(track)

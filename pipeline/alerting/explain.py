@@ -194,6 +194,11 @@ class _Teller:
         share = f"{many:,} of {total:,}" if total > many else f"All {many:,}" if total == many > 1 else f"{many:,}"
         where = "" if self._suspect == "site/site" else f" of {called(self._suspect)}"
         if len(units) == 1:
+            if len({(track.name, kind_of(track.entity)) for track in self._tracks}) == 1 and len(self._tracks) > 1:
+                # One rule on several parts of a node: its own words are plainer than the name of a symptom.
+                part = kind_word(kind_of(self._tracks[0].entity), 1)
+                rest = number(len(self._tracks) - 1, f"more {part}")
+                return f"{self._said(self._tracks[0])}, and {rest} of {called(units[0])}"
             parts = counts(place for place in self._places if place != units[0])
             return f"{self._begin(units[0])}: {parts} {_CONDITION[symptom]}" if parts else self._said(self._tracks[0])
         return f"{share} {kind_word(kind, max(many, total))}{where} are {_CONDITION[symptom]}"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from hashlib import blake2b
 
 from coldaisle.alert import Alert
-from coldaisle.clock import SECOND
+from coldaisle.clock import SECOND, rfc3339
 from coldaisle.incident import Incident, IncidentState, ResolveReason, TimelineEntry
 from coldaisle.severity import Severity
 from coldaisle.topology import kind_of
@@ -20,7 +20,7 @@ from pipeline.alerting.settings import AlertSettings
 from pipeline.alerting.suspects import judge
 from pipeline.alerting.symptoms import Symptom
 from pipeline.alerting.track import Track
-from pipeline.alerting.words import called, counts, names, number
+from pipeline.alerting.words import called, counts, duration, names, number
 
 _LARGE = 200  # from this many alerts an incident is written less often, in proportion
 _QUIET_BEFORE_RETELLING_SECONDS = 60.0
@@ -300,3 +300,20 @@ def _burst(tracks: Sequence[Track], one: str, many: str) -> str:
     rest = len(by_name) - len(parts)
     more = f"; {number(rest, 'other rule')}" if rest > 0 else ""
     return f"{number(len(tracks), 'alert')} {many}: {'; '.join(parts)}{more}"
+
+
+def let_time_pass(case: Case, settings: AlertSettings, now: int) -> None:
+    """Resolve an incident that has been quiet for long enough; end an acknowledgement that has expired."""
+    quiet = round(settings.resolve_after_seconds * SECOND)
+    since = case.quiet_since
+    if since is not None and now - since >= quiet and not case.steps:
+        lasted = duration(since - case.incident.started_at)
+        case.step(Step.RESOLVE, f"ended by itself after {lasted}: no alert for {duration(quiet)}", now)
+    taken = case.incident.acknowledgement
+    if taken is None or case.incident.state is not IncidentState.ACKNOWLEDGED or case.steps:
+        return
+    expires = taken.expires_at
+    if expires is None and settings.acknowledge_seconds > 0:
+        expires = taken.timestamp + round(settings.acknowledge_seconds * SECOND)
+    if expires is not None and expires <= now:
+        case.step(Step.EXPIRE, f"the acknowledgement by {taken.actor} expired at {rfc3339(expires)}", now)

@@ -201,3 +201,17 @@ def test_ten_nodes_with_nothing_in_common_on_file_that_fall_silent_together_are_
     story.until(90, 60)
 
     assert story.only().title == "10 of 1,000 nodes fell silent within 0 s"
+
+
+def test_one_rule_on_every_gpu_of_a_node_is_told_in_the_rules_words() -> None:
+    story = Story(hall())
+    story.hear(
+        1,
+        *[
+            finding("capped", f"gpu/GPU-a1n1-{slot}", 0, "gpu_power_limit_watts", said="it runs under a power cap")
+            for slot in range(8)
+        ],
+    )
+    story.until(30, 1)
+
+    assert story.only().title == "it runs under a power cap, and 7 more GPUs of node a1n1"

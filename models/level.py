@@ -77,6 +77,7 @@ class Level:
             "seen": np.int64(0),
             "away": np.float64(0),  # ns spent beyond CLIP, signed by side
         })  # fmt: skip
+        self._scored: tuple[Batch, Scores] | None = None
 
     def admit(self, ids: Ids, traits: Traits) -> None:
         """Make room; ids already known keep what was learnt, since peers do not matter here."""
@@ -85,6 +86,7 @@ class Level:
     def forget(self, ids: Ids) -> None:
         """Drop what was learnt of ``ids``."""
         self._memory.clear(ids)
+        self._scored = None
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what a snapshot keeps."""
@@ -93,6 +95,7 @@ class Level:
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take back what ``state`` returned."""
         self._memory.restore(state)
+        self._scored = None
 
     def score(self, batch: Batch) -> Scores:
         """Return signed distances in spreads; the expected value is the mean. Raises IndexError if not admitted."""
@@ -105,12 +108,16 @@ class Level:
                 silent |= batch.timestamps[part] - self._memory["since"][where] < self._warm_up_ns
             judged.score[silent] = np.nan
             scores.score[part], scores.expected[part], scores.spread[part] = judged
+        self._scored = batch, scores
         return scores
 
     def learn(self, batch: Batch, weight: Floats) -> None:
         """Move mean and spread towards the batch, each sample by at most what three spreads would."""
+        known = self._scored[1] if self._scored is not None and self._scored[0] is batch else None
         for part, where in self._parts(batch.ids):
-            self._learn(where, batch.timestamps[part], batch.values[part], weight[part])
+            spread = self._judge(where, batch.values[part]).spread if known is None else known.spread[part]
+            self._learn(where, batch.timestamps[part], batch.values[part], spread, weight[part])
+        self._scored = None
 
     def _parts(self, ids: Ids) -> Iterator[tuple[slice, Where]]:
         for start in range(0, len(ids), CHUNK):
@@ -135,42 +142,52 @@ class Level:
             np.clip(score, -NEVER_CHANGED, NEVER_CHANGED, out=score, where=still)
         return _Judged(score, np.array(mean), spread)
 
-    def _learn(self, where: Where, timestamps: NDArray[np.int64], values: Floats, weight: Floats) -> None:
+    def _learn(
+        self, where: Where, timestamps: NDArray[np.int64], values: Floats, spread: Floats, weight: Floats
+    ) -> None:
         memory = self._memory
         taught = weight > 0
         if not taught.all():
             if not taught.any():
                 return
             rows = np.arange(where.start, where.stop) if isinstance(where, slice) else where
-            where, timestamps, values, weight = rows[taught], timestamps[taught], values[taught], weight[taught]
-        score, mean, spread = self._judge(where, values)
+            where, timestamps, values = rows[taught], timestamps[taught], values[taught]
+            spread, weight = spread[taught], weight[taught]
+        mean = memory["mean"][where]
+        distance = values - mean
         count = memory["count"][where]
         first = count == 0
         elapsed = np.maximum(timestamps - memory["seen"][where], 0).astype(np.float64)
         elapsed[first] = 0.0
         pull = np.float32(-1.0 / self._tau_ns) * elapsed.astype(np.float32)
-        np.minimum(-np.expm1(pull), np.float32(FASTEST), out=pull)
+        np.minimum(-np.expm1(pull, out=pull), np.float32(FASTEST), out=pull)
         young = 1.0 / (count + 1.0)
         spread_rate = np.maximum(pull * self._spread_share, young) * weight
         rate = np.maximum(pull, young) * weight
 
-        away = memory["away"][where]
-        beyond = np.abs(score) > CLIP
-        away = np.where(beyond & (np.sign(score) * away >= 0), away + np.copysign(elapsed, score), 0.0)
-        lasting = np.abs(away) >= self._relearn_ns
-        limit = np.where(count < self._warm_up, EARLY_CLIP, CLIP) * spread
-        limit[count < 8] = np.inf
-        distance = values - mean
+        limit = CLIP * spread
+        beyond = np.abs(distance) > limit
+        before = memory["away"][where]
+        some = np.flatnonzero(beyond | (before != 0.0))
+        early = count < self._warm_up
+        if early.any():
+            limit = np.where(early, EARLY_CLIP, CLIP) * spread
+            limit[count < 8] = np.inf
         held = np.clip(distance, -limit, limit)
         deviation = memory["deviation"][where]
         deviation = deviation + spread_rate * (np.abs(held) - deviation)
-        if lasting.any():
+        if len(some):
+            side, far = distance[some], beyond[some]
+            stays = far & (np.sign(side) * before[some] >= 0)
+            away = np.where(stays, before[some] + np.copysign(elapsed[some], side), 0.0)
+            lasting = some[np.abs(away) >= self._relearn_ns]
             rate[lasting] = np.maximum(rate[lasting], FASTEST)
             held[lasting] = distance[lasting]
+            rows = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+            memory["away"][rows[some]] = away
         self._learn_step(where, values, first)
         memory["mean"][where] = mean + rate * held
         memory["deviation"][where] = deviation
-        memory["away"][where] = away
         memory["value"][where] = values
         memory["seen"][where] = timestamps
         memory["count"][where] = count + 1
@@ -186,5 +203,6 @@ class Level:
         moved = (change > RESOLUTION * np.abs(values)) & ~first
         step = memory["step"][where]
         smaller = moved & ((change < step) | (step == 0))
-        memory["step"][where] = np.where(smaller, change, step)
+        if smaller.any():
+            memory["step"][where] = np.where(smaller, change, step)
         memory["steps"][where] = np.minimum(memory["steps"][where] + moved, 4)

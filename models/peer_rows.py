@@ -33,8 +33,8 @@ class PeerRows:
         self._keys[ids] = keys
         if len(moved):
             self.settled = False
-        rows = self._row[moved].astype(np.int64)
-        return rows[rows >= 0]
+        rows: Positions = self._row[moved].astype(np.int64)
+        return np.asarray(rows[rows >= 0])
 
     def settle(self) -> tuple[Ids, Positions]:
         """Sort the rows anew; return the id of each row, and the row that each was before, -1 = none."""

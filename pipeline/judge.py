@@ -24,6 +24,7 @@ _STILL_ODD = 2.0  # spreads: evidence needs the present sample to be odd too, no
 _TEST_SECONDS = 60.0  # findings need persistence, so a look at a series counts once a minute
 _LEAST = 1e-9  # of a threshold: no calibration is honest about rarer things
 _MOST = 1e-4
+_PART = 8192  # samples worked on at a time, so that the intermediate arrays stay in the processor's cache
 
 
 class Verdict(NamedTuple):
@@ -44,11 +45,29 @@ class Verdict(NamedTuple):
 class Opinion(NamedTuple):
     """What one detector thinks of a round."""
 
+    detector: int
     positions: NDArray[np.int64] | None  # in the round; None = all of it
     batch: Batch
     scores: Scores
-    smooth: Floats
+    smooth: Floats  # filled part by part
+
+    def part(self, start: int, stop: int) -> tuple[slice, NDArray[np.int64] | slice]:
+        """Return where the opinion on samples ``start`` to ``stop`` of the round is, and which of them it is on."""
+        if self.positions is None:
+            return slice(start, stop), slice(None)
+        first, last = np.searchsorted(self.positions, (start, stop)).tolist()
+        return slice(first, last), self.positions[first:last] - start
+
+
+class _Sum(NamedTuple):
+    """The strangest opinion on each sample of a part."""
+
+    detector: NDArray[np.int8]
     tail: Floats
+    expected: Floats
+    spread: Floats
+    score: Floats  # smoothed
+    raw: Floats
 
 
 class Judge:
@@ -82,7 +101,7 @@ class Judge:
         self._odd = column(0, np.uint32)  # s since when it is too odd to learn from
         self._grace = column(0, np.uint32)  # s until when peers are not believed
         self._run = column(0, np.uint8)  # samples in a row that exceed
-        self.tail = column(np.nan, np.float32)  # log10, of the newest sample
+        self.tail = column(np.nan, np.float32)  # of the newest sample
         self.expected = column(np.nan, np.float32)
         self.spread = column(np.nan, np.float32)
         self.threshold = _MOST
@@ -148,10 +167,23 @@ class Judge:
             drive = drive[where]
         else:
             ids, times, values = samples.ids, samples.timestamps, samples.values
-        heard = [self._opinion(number, ids, times, values, drive) for number in range(len(self.detectors))]
-        verdict = self._combined(ids, times, values, heard)
-        self._learn(ids, times, heard, verdict.tail)
-        return verdict
+        heard = [
+            opinion
+            for number in range(len(self.detectors))
+            if (opinion := self._opinion(number, ids, times, values, drive)) is not None
+        ]
+        weight, rare = np.ones(len(ids)), np.ones(len(ids))
+        parts: list[Verdict] = []
+        for start in range(0, len(ids), _PART):
+            part = slice(start, start + _PART)
+            opinions = self._summed(heard, start, ids[part])
+            parts.append(self._decided(opinions, ids[part], times[part], values[part]))
+            self._weigh(parts[-1], weight[part], rare[part])
+        self._learn(heard, weight, rare)
+        if len(parts) == 1:
+            return parts[0]
+        told = [np.concatenate([part[field] for part in parts]) for field in range(3, len(Verdict._fields))]
+        return Verdict(ids, times, values, *told)
 
     def _opinion(self, number: int, ids: Ids, times: Times, values: Floats, drive: NDArray[np.int8]) -> Opinion | None:
         """Return what one detector thinks; None where nothing of the round is for it."""
@@ -166,81 +198,109 @@ class Judge:
                 ids, times, values = ids[positions], times[positions], values[positions]
         batch = Batch(ids, times, values)
         scores = self.detectors[number].score(batch)
-        raw = scores.score
         if self.detectors[number].name == "peers" and self._grace.any():
-            raw = np.where(self._grace[ids] > times // SECOND, np.nan, raw)
+            raw = np.where(self._grace[ids] > times // SECOND, np.nan, scores.score)
             scores = Scores(raw, scores.expected, scores.spread)
-        before = self._smooth[number, ids].astype(np.float64)
-        now = np.clip(raw, -_MOST_SPREADS, _MOST_SPREADS)
-        smooth = np.where(np.isnan(before), now, before + self._share * (now - before))
-        self._smooth[number, ids] = np.where(np.isnan(raw), before, smooth)
-        tail = self._calibrator.tail(number, self._table.family[ids], smooth)
         self._stats.add("samples_scored_total", float(len(ids)), detector=self.detectors[number].name)
-        return Opinion(positions, batch, scores, smooth, tail)
+        return Opinion(number, positions, batch, scores, np.empty(len(ids)))
 
-    def _combined(
-        self, ids: Ids, times: Times, values: Floats,
-        heard: list[Opinion | None],
-    ) -> Verdict:  # fmt: skip
+    def _smoothed(self, number: int, ids: Ids, raw: Floats) -> Floats:
+        memory = self._smooth[number]
+        before = memory[ids].astype(np.float64)
+        smooth = np.clip(raw, -_MOST_SPREADS, _MOST_SPREADS)
+        known = ~np.isnan(before)
+        now = smooth.copy()
+        smooth -= before
+        smooth *= self._share
+        smooth += before
+        if not known.all():
+            smooth = np.where(known, smooth, now)
+        silent = np.isnan(raw)
+        memory[ids] = np.where(silent, before, smooth) if silent.any() else smooth
+        return smooth
+
+    def _summed(self, heard: list[Opinion], start: int, ids: Ids) -> _Sum:
+        """Combine the opinions on one part of a round."""
         count = len(ids)
-        best = np.full(count, np.inf)
-        score, raw = np.full(count, np.nan), np.full(count, np.nan)
-        expected, spread = np.full(count, np.nan), np.full(count, np.nan)
-        who = np.zeros(count, np.int8)
-        opinions = np.zeros(count, np.int8)
-        for number, opinion in enumerate(heard):
-            if opinion is None:
-                continue
-            positions, _, scores, smooth, tail = opinion
-            where = slice(None) if positions is None else positions
-            opinions[where] += ~np.isnan(tail)
+        family = self._table.family[ids]
+        best, opinions, who = np.full(count, np.inf), np.zeros(count, np.int8), np.zeros(count, np.int8)
+        expected, spread, score, raw = (np.full(count, np.nan) for _ in range(4))
+        for opinion in heard:
+            mine, on = opinion.part(start, start + count)
+            scores = opinion.scores
+            smooth = self._smoothed(opinion.detector, ids[on], scores.score[mine])
+            opinion.smooth[mine] = smooth
+            tail = self._calibrator.tail(opinion.detector, family[on], smooth)
+            silent = np.isnan(tail)
+            opinions[on] += ~silent
             # The first who speaks gives expectation and spread even before anybody is calibrated.
-            better = (tail < best[where]) | (np.isnan(expected[where]) & ~np.isnan(scores.expected))
-            if better.all() and positions is None:
-                best, score, raw = np.where(np.isnan(tail), np.inf, tail), smooth, scores.score
-                expected, spread = scores.expected, scores.spread
-                who[:] = number
-                continue
-            chosen = np.flatnonzero(better) if positions is None else positions[better]
-            best[chosen] = np.where(np.isnan(tail[better]), np.inf, tail[better])
-            score[chosen], raw[chosen] = smooth[better], scores.score[better]
-            expected[chosen], spread[chosen] = scores.expected[better], scores.spread[better]
-            who[chosen] = number
-        tail = np.minimum(best * np.maximum(opinions, 1), 1.0)
+            better = (tail < best[on]) | (np.isnan(expected[on]) & ~np.isnan(scores.expected[mine]))
+            tail[silent] = np.inf
+            told = (best, tail), (score, smooth), (raw, scores.score[mine]), (expected, scores.expected[mine])
+            for into, each in (*told, (spread, scores.spread[mine])):
+                if isinstance(on, slice):
+                    np.copyto(into, each, where=better)
+                else:
+                    into[on[better]] = each[better]
+            if isinstance(on, slice):
+                who[better] = opinion.detector
+            else:
+                who[on[better]] = opinion.detector
+        tail = best * np.maximum(opinions, 1)
+        np.minimum(tail, 1.0, out=tail)
         tail[opinions == 0] = np.nan
-        with np.errstate(divide="ignore"):
-            self.tail[ids] = np.log10(tail)
-        self.expected[ids], self.spread[ids] = expected, spread
-        metric = self._table.metric[ids]
-        away = np.abs(values - expected)
-        floor = np.maximum(self._floor[who, metric], self._floor_ratio[who, metric] * np.abs(expected))
-        harm = self._table.harm[ids]
-        rare = tail < self.threshold
-        exceeds = rare & (np.abs(raw) >= _STILL_ODD) & (away >= floor) & (harm * score >= 0) & (score * raw > 0)
-        calm = (tail > np.sqrt(self.threshold)) | (away < 0.5 * floor) | np.isnan(tail)
-        seconds = (times // SECOND).astype(np.uint32)
-        since = self._since[ids]
-        since = np.where(exceeds, np.where(since == 0, seconds, since), np.where(calm, 0, since)).astype(np.uint32)
-        self._since[ids] = since
-        run = np.where(exceeds, np.minimum(self._run[ids], 250) + 1, np.where(calm, 0, self._run[ids]))
-        self._run[ids] = run
-        lasted = (seconds - since).astype(np.int64) * SECOND
-        ripe = exceeds & (run >= self._settings.confirm_samples) & (lasted >= self._for[who, metric])
+        return _Sum(who, tail, expected, spread, score, raw)
+
+    def _decided(self, opinions: _Sum, ids: Ids, times: Times, values: Floats) -> Verdict:
+        """Say where one part of a round is evidence; nearly all samples are told by their tail alone."""
+        who, tail, expected, spread, score, raw = opinions
+        self.tail[ids], self.expected[ids], self.spread[ids] = tail, expected, spread
+        unsure = tail <= np.sqrt(self.threshold)
+        calm = ~unsure
+        exceeds, ripe = np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.bool_)
+        at = np.flatnonzero(unsure)
+        if len(at):
+            metric, by = self._table.metric[ids[at]], who[at]
+            away, usual = np.abs(values[at] - expected[at]), np.abs(expected[at])
+            floor = np.maximum(self._floor[by, metric], self._floor_ratio[by, metric] * usual)
+            odd = (np.abs(raw[at]) >= _STILL_ODD) & (score[at] * raw[at] > 0)
+            harmful = self._table.harm[ids[at]] * score[at] >= 0
+            exceeds[at] = (tail[at] < self.threshold) & odd & (away >= floor) & harmful
+            calm[at] = away < 0.5 * floor
+        run = self._run[ids]
+        at = np.flatnonzero(exceeds | (run > 0))
+        if len(at):
+            now, over, quiet = ids[at], exceeds[at], calm[at]
+            seconds = (times[at] // SECOND).astype(np.uint32)
+            since = self._since[now]
+            since = np.where(over, np.where(since == 0, seconds, since), np.where(quiet, 0, since)).astype(np.uint32)
+            self._since[now] = since
+            times_over = np.where(over, np.minimum(run[at], 250) + 1, np.where(quiet, 0, run[at]))
+            self._run[now] = times_over
+            lasted = (seconds - since).astype(np.int64) * SECOND
+            long_enough = lasted >= self._for[who[at], self._table.metric[now]]
+            ripe[at] = over & (times_over >= self._settings.confirm_samples) & long_enough
         return Verdict(ids, times, values, who, tail, expected, spread, exceeds, calm, ripe)
 
-    def _learn(self, ids: Ids, times: Times, heard: list[Opinion | None], tail: Floats) -> None:
+    def _weigh(self, verdict: Verdict, weight: Floats, rare: Floats) -> None:
+        """Set to 0 what must not teach: the detectors what is odd, the calibrator what may be evidence."""
+        ids, tail = verdict.ids, verdict.tail
         odd = tail < self._settings.protect_tail_probability
-        seconds = (times // SECOND).astype(np.uint32)
-        since = np.where(odd, np.where(self._odd[ids] == 0, seconds, self._odd[ids]), 0).astype(np.uint32)
-        self._odd[ids] = since
-        lasting = odd & (seconds - since >= self._settings.relearn_seconds)
-        weight = np.where(odd & ~lasting, 0.0, 1.0)
-        # The calibrator must see the tail of normal life too, or it would think normal life ever narrower.
-        rare = np.where((tail < self.threshold) & ~lasting, 0.0, 1.0)
-        for number, opinion in enumerate(heard):
-            if opinion is None:
-                continue
-            positions, batch, _, smooth, _ = opinion
+        before = self._odd[ids]
+        at = np.flatnonzero(odd | (before > 0))
+        if len(at):
+            seconds = (verdict.timestamps[at] // SECOND).astype(np.uint32)
+            since = np.where(odd[at], np.where(before[at] == 0, seconds, before[at]), 0).astype(np.uint32)
+            self._odd[ids[at]] = since
+            lasting = odd[at] & (seconds - since >= self._settings.relearn_seconds)
+            weight[at[odd[at] & ~lasting]] = 0.0
+            # The calibrator must see the tail of normal life too, or it would think normal life ever narrower.
+            rare[at[odd[at] & ~lasting & (tail[at] < self.threshold)]] = 0.0
+        if self.threshold > self._settings.protect_tail_probability:
+            rare[(tail < self.threshold) & ~odd] = 0.0
+
+    def _learn(self, heard: list[Opinion], weight: Floats, rare: Floats) -> None:
+        for number, positions, batch, _, smooth in heard:
             mine = weight if positions is None else weight[positions]
             judged = rare if positions is None else rare[positions]
             self.detectors[number].learn(batch, mine)
@@ -264,4 +324,4 @@ class Judge:
 
     def scores(self) -> NDArray[np.float32]:
         """Return the anomaly score of every slot's newest sample, 0..1, NaN = no opinion; a copy."""
-        return surprise(np.power(10.0, self.tail[: self._table.size].astype(np.float64))).astype(np.float32)
+        return surprise(self.tail[: self._table.size].astype(np.float64)).astype(np.float32)

@@ -62,6 +62,7 @@ def house(
         stack.enter_context(_alone_in(settings.storage.folder))
         incidents = _incidents(settings.storage.folder)
         stack.callback(incidents.close)
+        under_way = incidents.release()
         metrics = ParquetStore(settings.storage.folder / "metrics", clock, stats)
         stack.callback(metrics.close)
         bus = MemoryBus(clock, stats)
@@ -119,7 +120,10 @@ def house(
         stack.enter_context(Worker("score", score.step, stop, score.close, judged.lag))
         keeper = _Keeper(metrics, clock, settings.storage.retention_days)
         stack.enter_context(Worker("retention", keeper.step, stop))
-        yield House(address, bus, stats, metrics, incidents, tuple(metrics.repaired))
+        repaired = list(metrics.repaired)
+        if under_way:
+            repaired.append(f"{under_way} notifications were under way when the last run ended; they are sent again")
+        yield House(address, bus, stats, metrics, incidents, tuple(repaired))
 
 
 class _Shown:

@@ -91,6 +91,12 @@ def lease_notifications(
     return [_notification(row) for row in rows]
 
 
+def release_notifications(connection: Connection) -> int:
+    """End every lease; return how many there were."""
+    held = and_(OUTBOX.c.state == _WAITING, OUTBOX.c.leased_until > 0)
+    return connection.execute(update(OUTBOX).where(held).values(leased_until=0)).rowcount
+
+
 def settle_notification(connection: Connection, notification: Notification) -> None:
     """Write what became of a notification; a late word never makes one that was sent unsent."""
     this = OUTBOX.c.id == notification.id

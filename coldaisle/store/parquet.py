@@ -201,7 +201,7 @@ class ParquetStore:
             self._rebuild_index()
             repaired.append(f"{self._folder}: the list of series was missing; made anew from the segments")
         for sentence in repaired:
-            _LOG.warning("repaired: %s", sentence)
+            _LOG.info("repaired: %s", sentence)
         return repaired
 
     def _rebuild_index(self) -> None:

@@ -65,11 +65,12 @@ def inbox() -> Iterator[Inbox]:
 
 @dataclass
 class Page:
-    """An exporter's page; whatever ``text`` holds is what the next scrape reads."""
+    """An exporter's page; whatever ``text`` holds, or ``make`` returns, is what the next scrape reads."""
 
     text: str
     url: str = ""
     scrapes: int = 0
+    make: Callable[[], str] | None = None
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def exporter(text: str) -> Iterator[Page]:
 
     class Handler(_Quiet):
         def do_GET(self) -> None:
-            body = page.text.encode()
+            body = (page.make() if page.make else page.text).encode()
             page.scrapes += 1
             self.send_response(200)
             self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8")

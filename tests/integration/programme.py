@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,41 @@ def coldaisle(*words: object, cwd: Path, env: Mapping[str, str] | None = None, *
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-@dataclass
 class Running:
-    """A command that serves, with its address."""
+    """A command that serves."""
 
-    process: subprocess.Popen[str]
-    address: str
-    line: str
-    seconds_to_address: float
-    _err: list[str] = field(default_factory=list)
-    _out: list[str] = field(default_factory=list)
-    _readers: list[threading.Thread] = field(default_factory=list)
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.address = self.line = ""
+        self.seconds_to_address = 0.0
+        self._began = time.monotonic()
+        self._told = threading.Event()
+        self._out: list[str] = []
+        self._err: list[str] = []
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_out, self._read_err)]
+        for reader in self._readers:
+            reader.start()
+
+    def wait_for_address(self) -> str:
+        """Return its address as soon as it has told it."""
+        self._told.wait(_STARTS_WITHIN_SECONDS)
+        assert self.address, f"told no address: {self.out}{self.err}"
+        return self.address
+
+    def _read_out(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._out.append(line)
+            found = _ADDRESS.search(line)
+            if found and not self.address:
+                self.seconds_to_address = time.monotonic() - self._began
+                self.address, self.line = found.group(), line
+                self._told.set()
+        self._told.set()
+
+    def _read_err(self) -> None:
+        assert self.process.stderr is not None
+        self._err.extend(iter(self.process.stderr.readline, ""))
 
     def get(self, path: str, **params: Any) -> Any:
         """Return the JSON that ``path`` answers."""
@@ -106,6 +130,14 @@ class Running:
         """What it has printed so far."""
         return "".join(self._out)
 
+    def let_go(self) -> None:
+        """Close its pipes, once it has ended."""
+        for reader in self._readers:
+            reader.join(5.0)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
     def _ended(self, within_seconds: float) -> int:
         code = self.process.wait(within_seconds)
         for reader in self._readers:
@@ -114,48 +146,28 @@ class Running:
 
 
 @contextmanager
-def running(*words: object, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """Start a command that serves; yield it once it has told its address. Kills what is left at the end."""
-    began = time.monotonic()
+def launched(*words: object, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Start a command that serves; it may not have told its address yet. Kills what is left at the end."""
     command = [sys.executable, "-m", "cli", *map(str, words)]
     process = subprocess.Popen(
         command, cwd=cwd, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    house = Running(process, "", "", 0.0)
-    told = threading.Event()
-
-    def read_out() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            house._out.append(line)
-            found = _ADDRESS.search(line)
-            if found and not house.address:
-                house.address, house.line = found.group(), line
-                house.seconds_to_address = time.monotonic() - began
-                told.set()
-        told.set()
-
-    def read_err() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            house._err.append(line)
-
-    house._readers = [threading.Thread(target=read, daemon=True) for read in (read_out, read_err)]
-    for reader in house._readers:
-        reader.start()
+    house = Running(process)
     try:
-        told.wait(_STARTS_WITHIN_SECONDS)
-        assert house.address, f"told no address: {house.out}{house.err}"
         yield house
     finally:
         if process.poll() is None:
             process.kill()
         process.wait(10)
-        for reader in house._readers:
-            reader.join(5.0)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        house.let_go()
+
+
+@contextmanager
+def running(*words: object, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Start a command that serves; yield it once it has told its address."""
+    with launched(*words, cwd=cwd, env=env) as house:
+        house.wait_for_address()
+        yield house
 
 
 def until(found: Any, within_seconds: float, every_seconds: float = 0.1) -> Any:

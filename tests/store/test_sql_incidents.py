@@ -192,3 +192,18 @@ def test_a_document_of_a_newer_format_is_refused(file: Path) -> None:
     with pytest.raises(ConfigError, match="inc-1 is stored in format 2"):
         store.get("inc-1")
     store.close()
+
+
+def test_what_a_killed_worker_was_sending_is_due_at_once_when_its_leases_end(tmp_path: Path) -> None:
+    store = open_incidents(tmp_path)
+    held = Notification("m1", "inc-1", "oncall", "opened", "{}", NOON, next_attempt_at=NOON)
+    store.save(incident(), [held])
+    assert store.lease(NOON, 10, 300.0) == [held]
+    store.close()
+
+    store = open_incidents(tmp_path)
+    assert store.lease(NOON, 10, 300.0) == []
+    assert store.release() == 1
+    assert store.release() == 0
+    assert store.lease(NOON, 10, 300.0) == [held]
+    store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -346,12 +347,15 @@ def _layout(data: bytes, digest: str) -> Layout:
 
 
 def _words(column: Any, name: str) -> list[str]:
+    """Return a column's words; equal ones are one object, since every series keeps its own for as long as it lives."""
     if column.null_count:
         raise Permanent(f"frame: a {name} is missing")
-    words = column.to_pylist()
+    encoded = isinstance(column, pa.DictionaryArray)
+    words = (column.dictionary if encoded else column).to_pylist()
     if any(not isinstance(word, str) for word in words):
         raise Permanent(f"frame: column {name!r} is {column.type}; expected text")
-    return list(words)
+    words = [sys.intern(word) for word in words]
+    return [words[number] for number in column.indices.to_pylist()] if encoded else words
 
 
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from coldaisle.frame import Values
 from pipeline.columns import grown
 from pipeline.series_table import SeriesTable
 
-POINTS = 120
+POINTS = 64
 SIBLINGS = 8
 
 
@@ -32,7 +32,7 @@ class Evidence:
     """
     A ring of ``POINTS`` float32 points per series at common times, one each ``step_seconds`` at most.
 
-    480 bytes a series; a series read less often than that leaves gaps.
+    256 bytes a series; a series read less often than that leaves gaps.
     """
 
     def __init__(self, table: SeriesTable, step_seconds: float) -> None:

@@ -62,12 +62,18 @@ def status_strip(status: Status) -> html.Div:
             f"tone-{worst.key}" if status.open or status.cells else "",
         ),
         _tile(healthy, f"{unit} healthy{silent}"),
-        _tile(power, f"drawn, {status.power_of}" if status.power_of else "power unknown"),
+        _tile(power, _power_words(status)),
         _tile(
             lag, "telemetry is stale" if status.stale else "age of telemetry", "tone-warning" if status.stale else ""
         ),
     ]
     return html.Div(tiles, className="status", role="status")
+
+
+def _power_words(status: Status) -> str:
+    if not status.power_of:
+        return "power unknown"
+    return f"drawn by {status.power_of}" + (f" · PUE {status.pue:.2f}" if status.pue is not None else "")
 
 
 def _tile(value: Any, caption: str, tone: str = "") -> html.Div:
@@ -81,7 +87,7 @@ def incident_card(incident: Incident, now: int) -> dcc.Link:
     shown = look(incident.severity)
     who = incident.acknowledgement
     if incident.suppressed_by is not None:
-        holder = html.Span(f"quiet: {incident.suppressed_by}", className="muted")
+        holder = html.Span(f"muted: {quiet_words(incident)}", className="muted")
     elif who is not None:
         holder = html.Span(f"✓ {who.actor} has it", className="muted")
     else:
@@ -146,6 +152,12 @@ def state_word(incident: Incident) -> str:
     if incident.acknowledgement is not None:
         return f"Acknowledged by {incident.acknowledgement.actor}"
     return "Open, not acknowledged"
+
+
+def quiet_words(incident: Incident) -> str:
+    """Return why an incident is muted, without the machine's way of writing times."""
+    reason = incident.suppressed_by or ""
+    return reason.partition(" until ")[0]
 
 
 def legend(view: str, scale: tuple[str, str] | None = None) -> html.Div:

@@ -12,21 +12,17 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from coldaisle.anomaly import Window
+from coldaisle.catalogue import Drive, Kind, metric_of
 from coldaisle.event import Event
 from coldaisle.store import Line
 from coldaisle.topology import name_of
-from dashboard import hall, words
-from dashboard.hall import Picture
+from dashboard import words
 from dashboard.theme import FONT, Palette
 
-STATE = "state"
-SCORE = "score"
-_STATE_WORDS = ("no telemetry", "fine", "info", "warning", "critical")
-_MOST_MARKS = 600  # shapes over cells; more would hide the picture
-_MOST_LABELS = 120  # racks with a name above them
 _SHAPES = ("solid", "dash", "dot", "longdash", "dashdot")
 _LINES_IN_COLOUR = 6
-_STRANGE_ENOUGH = 0.625  # ten decades of tail probability; the darkest colour
+_MOST_EVENTS = 40
+_MOST_RULED = 8  # events with a line through the chart; more would hide it
 
 
 def base(colours: Palette, **layout: Any) -> go.Figure:
@@ -50,190 +46,6 @@ def base(colours: Palette, **layout: Any) -> go.Figure:
     return figure
 
 
-def _discrete(fills: Sequence[str]) -> list[list[Any]]:
-    steps = len(fills)
-    scale: list[list[Any]] = []
-    for number, fill in enumerate(fills):
-        scale += [[number / steps, fill], [(number + 1) / steps, fill]]
-    return scale
-
-
-def state_scale(colours: Palette) -> list[list[Any]]:
-    """Return the colour scale of the five states, in the order of :mod:`dashboard.hall`."""
-    return _discrete(
-        (colours.fill_unknown, colours.fill_fine, colours.fill_info, colours.fill_warning, colours.fill_critical)
-    )
-
-
-def ramp(colours: Palette) -> list[list[Any]]:
-    """Return the one-hue scale of a metric."""
-    last = len(colours.ramp) - 1
-    return [[number / last, colour] for number, colour in enumerate(colours.ramp)]
-
-
-def hall_values(picture: Picture, view: str) -> tuple[NDArray[np.float64], float, float]:
-    """Return ([cells] what colours them, least, most). Unknown is NaN, but in the view ``state``, where it is 0."""
-    if view == STATE:
-        return picture.state.astype(np.float64), -0.5, 4.5
-    if view == SCORE:
-        return picture.scores, 0.0, _STRANGE_ENOUGH
-    seen = picture.values[np.isfinite(picture.values)]
-    if not len(seen):
-        return picture.values, 0.0, 1.0
-    low, high = np.percentile(seen, (1, 99))
-    if high - low < 1e-9:
-        low, high = low - 1, high + 1
-    return picture.values, float(low), float(high)
-
-
-def hall_hover(picture: Picture) -> list[str]:
-    """Return what hovering over each cell says: value, expected, siblings, score, incident."""
-    unit = words.unit_of(picture.metric) if picture.metric else ""
-    title = words.metric_title(picture.metric) if picture.metric else ""
-    columns = (picture.values, picture.low, picture.high, picture.siblings, picture.scores)
-    seen = picture.values[np.isfinite(picture.values)]
-    divisor, symbol = words.scale(unit, float(np.median(np.abs(seen))) if len(seen) else 0.0)
-    texts = []
-    for value, low, high, siblings, score, state, name in zip(
-        *(column.tolist() for column in columns), picture.state.tolist(), picture.incident, strict=True
-    ):
-        if state == hall.UNKNOWN:
-            texts.append("no telemetry")
-            continue
-        parts = []
-        if title:
-            parts.append(f"{title} <b>{words.number(value / divisor)} {symbol}</b>")
-            if math.isfinite(low) and math.isfinite(high):
-                parts.append(f"expected {words.number(low / divisor)}–{words.number(high / divisor)} {symbol}")
-            if math.isfinite(siblings):
-                parts.append(f"siblings {words.number(siblings / divisor)} {symbol}")
-        parts.append("score: warming up" if math.isnan(score) else f"score {score:.2f}")
-        if name:
-            parts.append(f"{_STATE_WORDS[state]}: open incident {name[:8]}")
-        texts.append("<br>".join(parts))
-    return texts
-
-
-def hall_marks(picture: Picture, colours: Palette) -> list[dict[str, Any]]:
-    """Return shapes over cells that are not fine (● critical, ▲ warning, × unknown), so that colour is not alone."""
-    symbols = {hall.CRITICAL: "circle", hall.WARNING: "triangle-up", hall.INFO: "diamond", hall.UNKNOWN: "x-thin"}
-    traces = []
-    for state, symbol in symbols.items():
-        where = np.flatnonzero(picture.state == state)
-        if len(where) > _MOST_MARKS:
-            where = where[:0]
-        line = {"width": 1.2, "color": colours.unknown} if state == hall.UNKNOWN else {"width": 0}
-        ink = {hall.CRITICAL: "#ffffff", hall.WARNING: "#1c1405", hall.INFO: "#06192c"}.get(state, colours.unknown)
-        traces.append(
-            {
-                "x": picture.arrangement.x[where].tolist(),
-                "y": picture.arrangement.y[where].tolist(),
-                "marker": {"symbol": symbol, "size": 5, "color": ink, "opacity": 0.9, "line": line},
-            }
-        )
-    return traces
-
-
-def hall_heatmap(picture: Picture, view: str, colours: Palette) -> go.Figure:
-    """
-    Return the hall by row and rack: one heatmap trace, racks named, unknown cells grey and crossed.
-
-    A heatmap and never a treemap: 10,000 cells paint in 0.1 s against 4.3 s (measured with plotly.js 3).
-    """
-    arrangement = picture.arrangement
-    values, least, most = hall_values(picture, view)
-    metric = view not in (STATE, SCORE)
-    figure = base(colours, margin={"l": 44, "r": 4, "t": 18, "b": 4}, hovermode="closest", dragmode=False)
-    under = np.where(np.isfinite(values), np.nan, 1.0)
-    figure.add_heatmap(
-        z=arrangement.grid(under),
-        colorscale=[[0, colours.fill_unknown], [1, colours.fill_unknown]],
-        showscale=False,
-        hoverinfo="skip",
-        xgap=1,
-        ygap=1,
-    )
-    figure.add_heatmap(
-        z=arrangement.grid(values),
-        zmin=least,
-        zmax=most,
-        colorscale=ramp(colours) if view != STATE else state_scale(colours),
-        showscale=False,
-        xgap=1,
-        ygap=1,
-        hoverongaps=False,
-        customdata=arrangement.words(arrangement.cells),
-        text=arrangement.words(_titled(picture)),
-        hovertemplate="%{text}<extra></extra>",
-    )
-    for marks in hall_marks(picture, colours):
-        if metric or view == SCORE:
-            marks["marker"]["opacity"] = 0.0 if marks["marker"]["symbol"] != "x-thin" else 0.9
-        figure.add_scatter(mode="markers", hoverinfo="skip", **marks)
-    if len(arrangement.blocks) <= _MOST_LABELS:
-        for block in arrangement.blocks:
-            figure.add_annotation(
-                x=block.x - 0.5,
-                y=block.y - 0.5,
-                text=_fitting(block.label, block.width),
-                showarrow=False,
-                xanchor="left",
-                yanchor="bottom",
-                font={"size": 10, "color": colours.muted},
-                yshift=0,
-            )
-    for row in dict.fromkeys(block.row for block in arrangement.blocks if block.row):
-        first = next(block for block in arrangement.blocks if block.row == row)
-        tall = max(block.height for block in arrangement.blocks if block.row == row)
-        figure.add_annotation(
-            x=0,
-            xref="paper",
-            xshift=-8,
-            y=first.y + (tall - 1) / 2,
-            text=f"<b>{name_of(row)[:5]}</b>",
-            showarrow=False,
-            xanchor="right",
-            font={"size": 13, "color": colours.ink},
-        )
-    quiet = {"visible": False, "fixedrange": True, "constrain": "domain"}
-    figure.update_xaxes(range=[-0.6, arrangement.width - 0.4], **quiet)
-    figure.update_yaxes(range=[arrangement.height - 0.4, -0.6], **quiet)
-    return figure
-
-
-def _titled(picture: Picture) -> list[str]:
-    return [
-        f"<b>{name_of(cell)}</b><br>{text}"
-        for cell, text in zip(picture.arrangement.cells, hall_hover(picture), strict=True)
-    ]
-
-
-def _fitting(label: str, cells: int) -> str:
-    most = max(3, cells)
-    return label if len(label) <= most else label[: most - 1] + "…"
-
-
-def hall_patch(picture: Picture, view: str, colours: Palette) -> dict[str, Any]:
-    """Return what changes between two refreshes: z and hover of the traces, never axes or names."""
-    values, least, most = hall_values(picture, view)
-    grid = picture.arrangement.grid
-    return {
-        "under": _nulls(grid(np.where(np.isfinite(values), np.nan, 1.0))),
-        "z": _nulls(grid(values)),
-        "zmin": least,
-        "zmax": most,
-        "text": picture.arrangement.words(_titled(picture)),
-        "marks": hall_marks(picture, colours),
-    }
-
-
-def _nulls(values: NDArray[np.float64]) -> list[Any]:
-    """Return nested lists with None for NaN, which JSON cannot say."""
-    rounded = np.round(values, 4).astype(object)
-    rounded[np.isnan(values)] = None
-    return list(rounded.tolist())
-
-
 def _times(timestamps: Sequence[int] | NDArray[np.int64], zone: tzinfo) -> list[str]:
     """Times as the reader's wall clock shows them; plotly draws what it is given."""
     return [words.moment(int(t), zone).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] for t in timestamps]
@@ -247,20 +59,23 @@ def _axes(figure: go.Figure, colours: Palette, y_title: str) -> None:
         tickfont={"size": 11},
         automargin=True,
         nticks=6,
+        tickformatstops=[
+            {"dtickrange": [None, 30_000], "value": "%H:%M:%S"},
+            {"dtickrange": [30_000, 80_000_000], "value": "%H:%M"},
+            {"dtickrange": [80_000_000, None], "value": "%d %b"},
+        ],
     )
     figure.update_yaxes(
         **line, tickfont={"size": 11}, automargin=True, nticks=5, title={"text": y_title, "font": {"size": 11}}
     )
 
 
-def evidence(
-    window: Window, entity: str, started_at: int, colours: Palette, tone: str, zone: tzinfo = UTC
-) -> go.Figure:
+def evidence(window: Window, name: str, started_at: int, colours: Palette, tone: str, zone: tzinfo = UTC) -> go.Figure:
     """
     Return what was seen beside what was expected, as frozen when the finding was made.
 
     Observed in the severity's colour, the expected band shaded, siblings grey, the limit as a line, the
-    start as a mark, gaps as gaps. ``tone`` is the colour of the observed line.
+    start as a mark, gaps as gaps. ``name`` is the entity in words, ``tone`` the colour of its line.
     """
     divisor, symbol = words.scale(window.unit, _largest(window.observed))
     figure = base(colours, margin={"l": 8, "r": 12, "t": 8, "b": 8}, hovermode="x unified", height=240)
@@ -301,18 +116,21 @@ def evidence(
             line={"width": 1.25, "color": colours.muted, "dash": "dash"},
             hovertemplate=f"%{{y:.3~g}} {symbol}",
         )
+    steps = metric_of(window.metric).drive is Drive.STATE
     few = sum(value is not None for value in window.observed) < 40
     figure.add_scatter(
         x=at,
         y=scaled(window.observed),
         mode="lines+markers" if few else "lines",
-        name=name_of(entity) or entity,
+        name=name,
         connectgaps=False,
-        line={"width": 2, "color": tone},
+        line={"width": 2, "color": tone, "shape": "hv" if steps else "linear"},
         marker={"size": 4, "color": tone},
         hovertemplate=f"<b>%{{y:.4~g}} {symbol}</b>",
     )
-    if window.limit is not None:
+    # A rule on a counter limits its rise within a span, and one on a flag its value: neither is a height here.
+    known = metric_of(window.metric)
+    if window.limit is not None and known.kind is not Kind.COUNTER and known.unit != "bool":
         figure.add_hline(
             y=window.limit / divisor,
             line={"width": 1, "color": colours.critical, "dash": "dot"},
@@ -324,12 +142,13 @@ def evidence(
             },
         )
     if at and window.timestamps[0] <= started_at <= window.timestamps[-1]:
-        _mark(figure, started_at, f"began {words.time_of_day(started_at, zone)}", colours, zone)
+        mark(figure, started_at, f"began {words.time_of_day(started_at, zone)}", colours, zone)
     _axes(figure, colours, symbol)
     return figure
 
 
-def _mark(figure: go.Figure, timestamp: int, text: str, colours: Palette, zone: tzinfo) -> None:
+def mark(figure: go.Figure, timestamp: int, text: str, colours: Palette, zone: tzinfo) -> None:
+    """Mark a moment with a dotted line and words above it."""
     at = _times([timestamp], zone)[0]
     figure.add_shape(
         type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line={"width": 1, "color": colours.ink, "dash": "dot"}
@@ -353,12 +172,15 @@ def explore(
     events: Sequence[Event] = (),
     limits: tuple[int, int] | None = None,
     names: Sequence[str] = (),
+    lit: int | None = None,
+    tone: str = "",
 ) -> go.Figure:
     """
     Return any series over time; gaps longer than five usual steps stay gaps.
 
-    Up to six lines are told apart by dash and lightness and are named; more are all grey siblings, since
-    colour means severity only. ``limits`` are the first and last instant shown, ``band`` what is expected now.
+    Up to six lines are told apart by dash and lightness and are named. Of more, all are grey siblings but
+    ``lit`` (the position of the one that is meant), since colour means severity only. ``limits`` are the
+    first and last instant shown, ``band`` what is expected now, ``tone`` the colour of the line that is meant.
     """
     unit = words.unit_of(metric)
     peak = max((float(np.nanmax(np.abs(line.values))) for line in lines if np.isfinite(line.values).any()), default=0.0)
@@ -367,51 +189,123 @@ def explore(
     if band is not None:
         low, high = band
         figure.add_hrect(y0=low / divisor, y1=high / divisor, fillcolor=colours.band, line_width=0, layer="below")
-    many = len(lines) > _LINES_IN_COLOUR
+    many = len(lines) > _LINES_IN_COLOUR or lit is not None
     shades = (colours.accent, colours.ink, colours.muted)
+    shape = "hv" if metric_of(metric).drive is Drive.STATE else "linear"
+    traces = []
     for position, line in enumerate(lines):
         times, values = with_gaps(line.timestamps, line.values)
-        style = (
-            {"width": 1, "color": colours.sibling}
-            if many
-            else {"width": 1.75, "color": shades[position % 3], "dash": _SHAPES[position // 3]}
-        )
+        if many:
+            meant = position == lit
+            style: dict[str, Any] = {
+                "width": 2 if meant else 1,
+                "color": (tone or colours.accent) if meant else colours.sibling,
+            }
+        else:
+            style = {"shape": shape, "width": 1.75, "color": shades[position % 3], "dash": _SHAPES[position // 3]}
         name = names[position] if position < len(names) else str(line.series)
-        figure.add_scatter(
-            x=_times(times, zone),
-            y=(values / divisor).tolist(),
-            mode="lines",
-            name=name,
-            line=style,
-            connectgaps=False,
-            hovertemplate=f"<b>%{{y:.4~g}} {symbol}</b> · %{{x|%H:%M:%S}}<br>{name}<extra></extra>",
-        )
-    for event in events[:40]:
+        traces.append(
+            {
+                "type": "scatter", "x": _times(times, zone), "y": (values / divisor).tolist(), "mode": "lines",
+                "name": name, "line": style, "connectgaps": False,
+                "hovertemplate": f"<b>%{{y:.4~g}} {symbol}</b> · %{{x|%H:%M:%S}}<br>{name}<extra></extra>",
+            }
+        )  # fmt: skip
+    shapes = []
+    for event in events if len(events) <= _MOST_RULED else ():
         at = _times([event.timestamp], zone)[0]
-        figure.add_shape(
-            type="line",
-            x0=at,
-            x1=at,
-            y0=0,
-            y1=1,
-            yref="paper",
-            line={"width": 1, "color": colours.muted, "dash": "dot"},
+        shapes.append(
+            {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper",
+             "line": {"width": 1, "color": colours.muted, "dash": "dot"}}
+        )  # fmt: skip
+    if events:
+        shown = events[:_MOST_EVENTS]
+        traces.append(
+            {
+                "type": "scatter", "x": _times([event.timestamp for event in shown], zone), "y": [1.0] * len(shown),
+                "yaxis": "y2", "mode": "markers", "name": "events", "showlegend": False,
+                "text": [f"<b>{event.kind} {event.code}</b><br>{_short(event.text)}" for event in shown],
+                "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
+                "marker": {"symbol": "triangle-down", "size": 9, "color": colours.ink},
+            }
+        )  # fmt: skip
+    figure.add_traces(traces)
+    figure.update_layout(
+        shapes=[*figure.layout.shapes, *shapes],
+        yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
+    )
+    if lit is not None and 0 <= lit < len(lines):
+        _named(figure, lines[lit], names[lit] if lit < len(names) else str(lines[lit].series), divisor, colours, zone)
+    elif 1 < len(lines) <= _LINES_IN_COLOUR:
+        figure.update_layout(
+            showlegend=True,
+            legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
         )
-        figure.add_scatter(
-            x=[at],
-            y=[1.0],
-            yaxis="y2",
-            mode="markers",
-            hovertemplate=f"{event.kind} {event.code}<br>{event.text}<extra></extra>",
-            marker={"symbol": "triangle-down", "size": 9, "color": colours.ink},
-            cliponaxis=False,
-        )
-    figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
-    if 1 < len(lines) <= _LINES_IN_COLOUR:
-        figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 12}})
     _axes(figure, colours, symbol)
     if limits is not None:
         figure.update_xaxes(range=_times(limits, zone))
+    return figure
+
+
+def _named(figure: go.Figure, line: Line, name: str, divisor: float, colours: Palette, zone: tzinfo) -> None:
+    """Write the name of the one line that is meant at its end."""
+    known = np.flatnonzero(np.isfinite(line.values))
+    if not len(known):
+        return
+    last = int(known[-1])
+    figure.add_annotation(
+        x=_times([line.timestamps[last]], zone)[0], y=float(line.values[last]) / divisor, text=f"<b>{name}</b>",
+        showarrow=False, xanchor="right", yanchor="bottom", yshift=3, font={"size": 11, "color": colours.accent},
+        bgcolor=colours.surface, opacity=0.92,
+    )  # fmt: skip
+
+
+def strangest(lines: Sequence[Line]) -> int | None:
+    """
+    Return the position of the line whose newest values stand farthest from the others, if it stands out at all.
+
+    The last tenth of each line is compared with the median of all; it stands out from six spreads (1.4826 MAD),
+    since of 64 usual lines the farthest is some two to three spreads away.
+    """
+    ends = np.array([_end(line) for line in lines])
+    seen = ends[np.isfinite(ends)]
+    if len(seen) < 5:
+        return None
+    middle = float(np.median(seen))
+    spread = 1.4826 * float(np.median(np.abs(seen - middle)))
+    distance = np.abs(np.nan_to_num(ends, nan=middle) - middle)
+    least = max(6 * spread, 1e-3 * abs(middle), 1e-12)
+    far = int(np.argmax(distance))
+    return far if distance[far] > least else None
+
+
+def _end(line: Line) -> float:
+    values = line.values[np.isfinite(line.values)]
+    return float(np.median(values[-max(1, len(values) // 10) :])) if len(values) else math.nan
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 90 else text[:89] + "…"
+
+
+def events_line(
+    events: Sequence[tuple[int, str, bool]], limits: tuple[int, int], colours: Palette, tone: str, zone: tzinfo = UTC
+) -> go.Figure:
+    """Return events on a line of time, ``events`` being (time, words, is it this incident's own)."""
+    figure = base(colours, margin={"l": 8, "r": 12, "t": 28, "b": 8}, hovermode="closest", height=110)
+    for own, colour, size in ((False, colours.unknown, 9), (True, tone, 13)):
+        chosen = [event for event in events if event[2] is own]
+        figure.add_scatter(
+            x=_times([at for at, *_ in chosen], zone), y=[0.5] * len(chosen), mode="markers",
+            text=[_short(said) for _, said, _ in chosen], hovertemplate="%{text}<br>%{x|%H:%M:%S}<extra></extra>",
+            marker={"symbol": "diamond", "size": size, "color": colour}, cliponaxis=False,
+        )  # fmt: skip
+    _axes(figure, colours, "")
+    figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True)
+    figure.update_xaxes(range=_times(limits, zone))
+    first = next(((at, said) for at, said, own in sorted(events) if own), None)
+    if first is not None:
+        mark(figure, first[0], f"{words.time_of_day(first[0], zone)}", colours, zone)
     return figure
 
 

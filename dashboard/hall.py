@@ -78,6 +78,8 @@ def arrange(topology: Topology) -> Arrangement:
     for entity in entities.values():
         if entity.kind == "gpu" and entity.parent in entities:
             gpus_of.setdefault(str(entity.parent), []).append(entity.id)
+    for gpus in gpus_of.values():
+        gpus.sort(key=lambda gpu: natural(entities[gpu].attributes.get("index", gpu)))
     kind = "gpu" if gpus_of else "node"
     if kind == "gpu":
         nodes = [node for node in nodes if node.id in gpus_of]
@@ -123,7 +125,7 @@ def _place(kind: str, rows: dict[str, list[tuple[str, list[Entity]]]], gpus_of: 
             for rack, nodes in line:
                 wide = 1
                 for depth, node in enumerate(nodes):
-                    members = sorted(gpus_of.get(node.id, ()), key=natural) if kind == "gpu" else [node.id]
+                    members = gpus_of.get(node.id, []) if kind == "gpu" else [node.id]
                     for slot, cell in enumerate(members):
                         position = len(cells)
                         cells.append(cell)
@@ -229,7 +231,7 @@ class HallKeeper:
             np.maximum.at(newest, plan.all_cells, live.timestamps[plan.all_series])
             top = seen == scores[plan.all_cells]
             strangest[plan.all_cells[top]] = plan.all_series[top]
-        known = newest >= live.now - self._stale_after
+        known = (newest > 0) & (newest >= live.now - self._stale_after)
         state = np.where(known, FINE, UNKNOWN)
         names = [""] * count
         for position, code, name in _held(hall, incidents):
@@ -304,10 +306,10 @@ def _plan(live: LiveView, topology: Topology) -> Plan:
     )
 
 
-def power(live: LiveView, plan: Plan) -> tuple[float, str] | None:
-    """Return (watts, of what): the site's meter where there is one, else the best sum that telemetry gives."""
+def power(live: LiveView, plan: Plan, stale_after_ns: int) -> tuple[float, str] | None:
+    """Return (watts, of what): the site's meter where there is one, else the best sum of fresh telemetry."""
     for metric, word in (
-        ("site_power_watts", "site"),
+        ("site_power_watts", "the site"),
         ("pdu_power_watts", "PDUs"),
         ("node_power_watts", "nodes"),
         ("gpu_power_watts", "GPUs"),
@@ -315,7 +317,24 @@ def power(live: LiveView, plan: Plan) -> tuple[float, str] | None:
         rows = plan.totals.get(metric)
         if rows is None:
             continue
-        seen = live.values[rows]
+        seen = np.where(live.timestamps[rows] >= live.now - stale_after_ns, live.values[rows], np.nan)
         if np.isfinite(seen).any():
             return float(np.nansum(seen)), word
     return None
+
+
+def pue(live: LiveView, plan: Plan, nodes: int, stale_after_ns: int) -> float | None:
+    """
+    Return the site's power over that of its nodes (PUE, ISO/IEC 30134-2), or None where it would be a guess.
+
+    Only where the site has a meter and every node of the graph reports its power now: a missing node would
+    make the hall look worse than it is. Switches count as overhead here, so the figure errs upwards.
+    """
+    site, node = plan.totals.get("site_power_watts"), plan.totals.get("node_power_watts")
+    if site is None or node is None or len(node) != nodes or not nodes:
+        return None
+    rows = np.concatenate((site, node))
+    if not np.isfinite(live.values[rows]).all() or (live.timestamps[rows] < live.now - stale_after_ns).any():
+        return None
+    drawn = float(live.values[node].sum())
+    return float(live.values[site].sum()) / drawn if drawn > 0 else None

@@ -10,7 +10,7 @@ from dash.exceptions import PreventUpdate
 
 from dashboard import components, theme
 from dashboard.callbacks import on
-from dashboard.pages import explore, fleet, health, history, incident
+from dashboard.pages import explore, fleet, health, history, incident, search_box
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 
@@ -21,9 +21,10 @@ _NAVIGATION = (
     ("Health", "/health", "s"),
 )
 _KEYS = (
-    ("g f", "Fleet"), ("g h", "History"), ("g e", "Explore"), ("g s", "Health"), ("/", "search"),
+    ("g f", "Fleet"), ("g h", "History"), ("g e", "Explore"), ("g s", "Health"), ("/", "search everything"),
     ("j  k", "next, previous incident"),
-    ("enter", "open"), ("a", "acknowledge"), ("r", "resolve"), ("t", "dark or light"), ("?", "this list"),
+    ("enter", "open"), ("a", "acknowledge"), ("r", "resolve"), ("s", "silence"),
+    ("u", "one place up"), ("t", "dark or light"), ("?", "this list"),
 )  # fmt: skip
 
 
@@ -67,6 +68,16 @@ def layout(reader: Reader) -> Any:
             html.Nav(links, className="nav", **{"aria-label": "Pages"}),
             html.Div(
                 [
+                    html.Button(
+                        [
+                            html.Span("⌕", className="glass", **{"aria-hidden": "true"}),
+                            html.Span("Search"),
+                            html.Kbd("/"),
+                        ],
+                        id="search-open",
+                        className="search-button",
+                        **{"aria-label": "Search everything"},
+                    ),
                     html.Span(reader.backends.hall, className="hall-name"),
                     html.Span([html.Span(className="live-dot"), "live"], id="live-word", className="live"),
                     html.Button(
@@ -98,6 +109,7 @@ def layout(reader: Reader) -> Any:
             dcc.Store(id="theme"),
             dcc.Store(id="theme-kept", storage_type="local"),
             dcc.Store(id="zone"),
+            dcc.Store(id="screen"),
             dcc.Store(id="wrote"),
             html.Div(
                 "The server does not answer. This is the last picture; trying again.",
@@ -114,6 +126,7 @@ def layout(reader: Reader) -> Any:
                 padding=0,
             ),
             dmc.Modal(keys, id="keys", title="Keys", size="sm"),
+            search_box.layout(),
         ],
         id="mantine",
         theme=theme.mantine(),
@@ -125,7 +138,11 @@ def register(app: Dash, reader: Reader) -> None:
     """Wire the frame and every page."""
     for page in PAGES.values():
         page.register(app, reader)
-    app.clientside_callback(ClientsideFunction("coldaisle", "zone"), Output("zone", "data"), Input("mantine", "id"))
+    search_box.register(app, reader)
+    app.clientside_callback(
+        ClientsideFunction("coldaisle", "reader"), Output("zone", "data"), Output("screen", "data"),
+        Input("mantine", "id"),
+    )  # fmt: skip
     app.clientside_callback(
         ClientsideFunction("coldaisle", "theme"),
         Output("theme", "data"), Output("theme-kept", "data"), Output("mantine", "forceColorScheme"),
@@ -146,14 +163,18 @@ def register(app: Dash, reader: Reader) -> None:
         Input("theme", "data"),
         Input("zone", "data"),
         State("wrote", "data"),
+        State("screen", "data"),
     )
-    def show(path: str | None, search: str | None, colours: str | None, zone: str | None, wrote: str | None) -> Any:
+    def show(
+        path: str | None, search: str | None, colours: str | None, zone: str | None, wrote: str | None,
+        screen: int | None,
+    ) -> Any:  # fmt: skip
         if path is None or not colours or not zone:
             raise PreventUpdate
         only_search = set(ctx.triggered_prop_ids) == {"url.search"}
         if only_search and (search or "") == (wrote or ""):
             return no_update, no_update  # a page wrote its own state into the address
-        address = Address.of(path, search, colours, zone)
+        address = Address.of(path, search, colours, zone, screen)
         page = page_of(address.path)
         if page is None:
             return components.empty("?", "No such page", "The pages are Fleet, History, Explore and Health."), "page"

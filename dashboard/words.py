@@ -6,12 +6,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from coldaisle.catalogue import Kind, metric_of
 from coldaisle.clock import SECOND
-from coldaisle.topology import kind_of, name_of
+from coldaisle.topology import Topology, kind_of, name_of
 
 _SYMBOLS = {
     "celsius": "°C",
@@ -29,11 +29,17 @@ _SYMBOLS = {
     "bits_per_second": "bit/s",
     "rpm": "rpm",
     "bool": "",
+    "count": "",
+    "bitmask": "",
+    "average": "",
 }
 _SCALED = frozenset({"W", "J", "Hz", "B", "B/s", "bit/s", "J/s"})
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_BINARY = ((2.0**40, "Ti"), (2.0**30, "Gi"), (2.0**20, "Mi"), (2.0**10, "Ki"))
+_GPU = re.compile(r"(?:\bGPU )?(GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_UTC_TIME = re.compile(r"(?:(\d{4}-\d{2}-\d{2})[ T])?(\d{2}:\d{2}:\d{2})(?:\.\d+)?(?: UTC|Z)\b")
 _PLURALS = {"gpu": ("GPU", "GPUs"), "nic": ("NIC", "NICs"), "psu": ("PSU", "PSUs"), "pdu": ("PDU", "PDUs"),
-            "ups": ("UPS", "UPSs"), "crac": ("CRAC unit", "CRAC units"), "cdu": ("CDU", "CDUs"),
+            "ups": ("UPS", "UPSs"), "crac": ("cooling unit", "cooling units"), "cdu": ("cooling unit", "cooling units"),
             "switch": ("switch", "switches")}  # fmt: skip
 _ORDER = ("gpu", "node", "rack", "row", "switch", "port", "nic", "psu", "pdu", "ups", "crac", "cdu", "job", "site")
 
@@ -43,8 +49,10 @@ def scale(unit: str, magnitude: float) -> tuple[float, str]:
     if unit == "ratio":
         return 0.01, "%"
     symbol = _SYMBOLS.get(unit, unit.replace("_", " "))
+    if unit == "hertz" and 1e6 <= abs(magnitude) < 1e10:
+        return 1e6, "MHz"  # as clocks of processors are written
     if symbol in _SCALED and math.isfinite(magnitude):
-        for factor, prefix in _PREFIXES:
+        for factor, prefix in _BINARY if unit == "bytes" else _PREFIXES:
             if abs(magnitude) >= factor:
                 return factor, prefix + symbol
     return 1.0, symbol
@@ -58,7 +66,8 @@ def number(value: float | None, digits: int = 3) -> str:
     if size >= 1000 or value == round(value):
         return f"{value:,.0f}"
     decimals = max(0, digits - 1 - math.floor(math.log10(size))) if size > 0 else 0
-    return f"{value:.{min(decimals, 4)}f}"
+    text = f"{value:,.{min(decimals, 6)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def quantity(value: float | None, unit: str) -> str:
@@ -75,20 +84,21 @@ def unit_of(metric: str) -> str:
     known = metric_of(metric)
     if known.kind is not Kind.COUNTER:
         return known.unit
-    return {"joules": "watts", "bytes": "bytes_per_second"}.get(known.unit, f"{known.unit or 'count'}/s")
+    rates = {"joules": "watts", "bytes": "bytes_per_second", "seconds": "ratio"}
+    return rates.get(known.unit, f"{known.unit or 'count'}/s")
 
 
 def metric_title(metric: str) -> str:
     """Return ``gpu_memory_temperature_celsius`` as ``GPU memory temperature``."""
     known = metric_of(metric)
     stem = metric.removesuffix("_total")
-    if known.unit and stem.endswith("_" + known.unit):
+    if known.unit in _SYMBOLS and stem.endswith("_" + known.unit):
         stem = stem[: -len(known.unit) - 1]
     words = stem.replace("_", " ")
     first, _, rest = words.partition(" ")
     capital = first.upper() if first in ("gpu", "psu", "pdu", "ups", "crac", "cdu", "nic") else first.capitalize()
-    for small in ("sm", "pcie", "ecc", "cpu"):
-        rest = re.sub(rf"\b{small}\b", {"pcie": "PCIe"}.get(small, small.upper()), rest)
+    for small in ("sm", "pcie", "ecc", "cpu", "nvlink"):
+        rest = re.sub(rf"\b{small}\b", {"pcie": "PCIe", "nvlink": "NVLink"}.get(small, small.upper()), rest)
     return f"{capital} {rest}".strip()
 
 
@@ -144,11 +154,63 @@ def utc_hover(timestamp: int) -> str:
     return moment(timestamp).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def thing(entity: str) -> str:
-    """Return ``node/n017`` as ``node n017``, ``gpu/GPU-1`` as ``GPU GPU-1``."""
+def plain(text: str, near: int, zone: tzinfo, topology: Topology) -> str:
+    """
+    Return a sentence of the pipeline as this reader says it: times in their zone, GPUs by place, not by UUID.
+
+    A time without a date is the one nearest to ``near`` (ns).
+    """
+
+    def local(found: re.Match[str]) -> str:
+        date, clock = found.groups()
+        day = date or moment(near).strftime("%Y-%m-%d")
+        at = datetime.fromisoformat(f"{day}T{clock}+00:00")
+        if date is None:
+            away = at - moment(near)
+            at -= timedelta(days=round(away / timedelta(days=1)))
+        shown = at.astimezone(zone)
+        return shown.strftime("%Y-%m-%d %H:%M:%S %Z" if date else "%H:%M:%S %Z")
+
+    return _GPU.sub(lambda found: called(f"gpu/{found.group(1)}", topology), _UTC_TIME.sub(local, text))
+
+
+def called(entity: str, topology: Topology | None = None) -> str:
+    """
+    Return an entity as people say it: ``node n017``, ``GPU 5 of n017``, ``cooling unit crac-B``.
+
+    A GPU's UUID is for machines; its index in its node, where the graph knows it, is for people.
+    """
     kind, name = kind_of(entity), name_of(entity)
-    word = _PLURALS.get(kind, (kind, ""))[0]
-    return name if kind == "gpu" else f"{word} {name}"
+    if kind == "site":
+        return "the site" if name == "site" else name
+    if kind in ("gpu", "nic", "port", "psu") and ":" in name:
+        node, _, part = name.partition(":")
+        return f"{_kind_word(kind)} {part} of {node}"
+    if kind == "gpu":
+        known = topology.get(entity) if topology is not None else None
+        if known is not None and known.parent is not None and "index" in known.attributes:
+            return f"GPU {known.attributes['index']} of {name_of(known.parent)}"
+        return f"GPU {name[:12]}…" if name.startswith("GPU-") and len(name) > 16 else name
+    if kind in ("crac", "cdu"):
+        return f"cooling unit {name}"
+    return name if name.lower().startswith(kind) else f"{_kind_word(kind)} {name}"
+
+
+def short(entity: str, topology: Topology | None = None) -> str:
+    """Return the name alone, where the kind is said beside it: ``n017``, ``n017 GPU 5``."""
+    known = topology.get(entity) if topology is not None and kind_of(entity) == "gpu" else None
+    if known is not None and known.parent is not None and "index" in known.attributes:
+        return f"{name_of(known.parent)} GPU {known.attributes['index']}"
+    return name_of(entity) if kind_of(entity) != "gpu" else called(entity)
+
+
+def _kind_word(kind: str) -> str:
+    return _PLURALS.get(kind, (kind, ""))[0]
+
+
+def counted_things(count: int, one: str, many: str) -> str:
+    """Return ``1 rule``, ``3 rules``."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def counted(count: int, kind: str) -> str:

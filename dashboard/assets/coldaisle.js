@@ -18,10 +18,32 @@ window.dash_clientside = window.dash_clientside || {};
   }
   paint(wanted(window.location.search, stored()));
 
+  /* The server has searched already: every suggestion that it sent fits. */
+  window.dashMantineFunctions = window.dashMantineFunctions || {};
+  window.dashMantineFunctions.coldaisleAnything = function (search) { return search.options; };
+
   window.dash_clientside.coldaisle = {
-    zone: function () {
-      try { return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC"; } catch (error) { return "UTC"; }
+    reader: function () {
+      let zone = "UTC";
+      try { zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC"; } catch (error) { /* an old browser */ }
+      return [zone, window.innerWidth || 1440];
     },
+    searching: function () {
+      return (window.dash_clientside.callback_context.triggered || [])
+        .some(function (one) { return one.prop_id === "search-open.n_clicks" && one.value; });
+    },
+    lit: function (hover) {
+      /* Of many grey lines the one under the pointer is drawn out; nothing is sent, nothing redrawn. */
+      const graph = document.getElementById("explore-graph");
+      const at = hover && hover.points && hover.points.length ? hover.points[0].curveNumber : -1;
+      if (graph) {
+        graph.querySelectorAll(".scatterlayer .trace").forEach(function (line, number) {
+          line.classList.toggle("lit", number === at);
+        });
+      }
+      return window.dash_clientside.no_update;
+    },
+    muting: function (clicks) { return clicks ? true : window.dash_clientside.no_update; },
     theme: function (clicks, search, now, kept) {
       const same = window.dash_clientside.no_update;
       const toggled = (window.dash_clientside.callback_context.triggered || [])
@@ -83,6 +105,16 @@ window.dash_clientside = window.dash_clientside || {};
       return;
     }
     const typing = target.matches && target.matches("input, textarea, select, [contenteditable]");
+    const box = target.closest && target.closest(".hits, #search-text");
+    if (box && (event.key === "ArrowDown" || event.key === "ArrowUp" || (event.key === "Enter" && typing))) {
+      const hits = Array.from(document.querySelectorAll(".hits a.hit"));
+      const at = hits.indexOf(document.activeElement);
+      if (event.key === "Enter") { if (hits.length) { hits[0].click(); } }
+      else if (event.key === "ArrowUp" && at <= 0) { const text = document.getElementById("search-text"); if (text) { text.focus(); } }
+      else if (hits.length) { hits[Math.max(0, Math.min(hits.length - 1, at + (event.key === "ArrowDown" ? 1 : -1)))].focus(); }
+      event.preventDefault();
+      return;
+    }
     if (event.key === "Escape" && typing) { target.blur(); return; }
     if (typing || event.ctrlKey || event.metaKey || event.altKey) { return; }
     if (leader && Date.now() - leader < 1500 && places[event.key]) { leader = 0; go(places[event.key]); return; }
@@ -95,11 +127,13 @@ window.dash_clientside = window.dash_clientside || {};
       case "r": press("resolve-menu"); break;
       case "t": press("theme-toggle"); break;
       case "?": press("keys-open"); break;
-      case "/": {
-        const box = document.querySelector(".search input, input.search");
-        if (box) { event.preventDefault(); box.focus(); box.select(); }
+      case "s": press("silence-open"); break;
+      case "u": {
+        const steps = document.querySelectorAll(".way a");
+        if (steps.length) { steps[steps.length - 1].click(); }
         break;
       }
+      case "/": event.preventDefault(); press("search-open"); break;
       default: break;
     }
   });

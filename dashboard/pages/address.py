@@ -20,13 +20,17 @@ class Address:
     parameters: Mapping[str, str] = field(default_factory=dict)
     theme: str = "light"
     zone_name: str = "UTC"
+    screen: int = 1440  # pixels across; not part of what is shared, only of how it is drawn
 
     @classmethod
-    def of(cls, path: str | None, search: str | None, theme: str | None, zone: str | None) -> Address:
+    def of(
+        cls, path: str | None, search: str | None, theme: str | None, zone: str | None, screen: int | None = None
+    ) -> Address:
         """Read what the browser shows; anything overlong is cut."""
         pairs = parse_qsl((search or "").removeprefix("?")[:4000], max_num_fields=30)
         chosen = {key[:40]: value[:_MOST_TEXT] for key, value in pairs}
-        return cls((path or "/")[:200], chosen, theme or "light", zone or "UTC")
+        wide = screen if isinstance(screen, int) and 200 <= screen <= 10_000 else 1440
+        return cls((path or "/")[:200], chosen, theme or "light", zone or "UTC", wide)
 
     @property
     def zone(self) -> tzinfo:

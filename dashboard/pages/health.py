@@ -9,13 +9,19 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from coldaisle.live import LiveView
 from coldaisle.store import NotificationState
-from dashboard import components, words
+from dashboard import components, silencing, words
 from dashboard.callbacks import on
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 from dashboard.theme import FINE, WARNING
 
 _MOST = 40
+_MOST_COUNTED = 500
+_REASONS = {
+    "late": "came after its time was scored",
+    "counter_first": "first reading of a counter; a rate needs two",
+    "counter_reset": "a counter began anew",
+}
 
 
 def layout(reader: Reader, address: Address) -> Any:
@@ -56,7 +62,9 @@ def _content(reader: Reader, address: Address) -> Any:
             html.Div(
                 [
                     components.section("Collectors", _collectors(live)),
-                    components.section("Dropped, by reason", _drops(reader)),
+                    components.section("Dropped and failed, by reason", _drops(reader)),
+                    components.section("Notifications", _outbox(reader)),
+                    components.section("Silences in force", _silences(reader, address)),
                     components.section("Versions", _pairs(sorted(health.versions.items()), ("Part", "Version"))),
                 ],
                 className="thirds",
@@ -105,11 +113,45 @@ def _drops(reader: Reader) -> Any:
         labels = dict(pairs)
         if "reason" in labels and value > 0:
             what = name.removeprefix("coldaisle_").removesuffix("_total").replace("_", " ")
-            rows.append((f"{what}: {labels['reason']}", f"{value:,.0f}", value))
+            rows.append(
+                (
+                    f"{what}: {_REASONS.get(labels['reason'], labels['reason'].replace('_', ' '))}",
+                    f"{value:,.0f}",
+                    value,
+                )
+            )
     rows.sort(key=lambda item: -item[2])
     if not rows:
         return html.P("Nothing was dropped.", className="muted")
     return _pairs([(what, count) for what, count, _ in rows[:_MOST]], ("What", "Count"), number=True)
+
+
+def _outbox(reader: Reader) -> Any:
+    store = reader.backends.incidents
+    rows = []
+    for state, word in ((NotificationState.WAITING, "wait"), (NotificationState.DEAD, "were given up")):
+        found = store.notifications(state=state, limit=_MOST_COUNTED)
+        by: dict[str, int] = {}
+        for one in found:
+            by[one.receiver] = by.get(one.receiver, 0) + 1
+        more = "at least " if len(found) == _MOST_COUNTED else ""
+        rows += [(receiver, f"{more}{count:,} {word}") for receiver, count in sorted(by.items())]
+    if not rows:
+        return html.P("Everything was delivered.", className="muted")
+    return _pairs(rows, ("Receiver", "Notifications"))
+
+
+def _silences(reader: Reader, address: Address) -> Any:
+    now, topology = reader.now(), reader.backends.topology()
+    held = reader.backends.incidents.silences(now)
+    if not held:
+        return html.P("None. Everything that pages is heard.", className="muted")
+    rows = []
+    for one in held[:_MOST]:
+        what = html.Span(silencing.said(one.matchers, topology), title=", ".join(str(m) for m in one.matchers))
+        until = html.Span(["until ", components.moment(one.ends_at, address.zone), f" by {one.actor}: {one.comment}"])
+        rows.append((what, until))
+    return _pairs(rows, ("Muted", "Until, by, why"))
 
 
 def _pairs(rows: list[Any], head: tuple[str, str], number: bool = False) -> Any:

@@ -49,7 +49,7 @@ def layout(reader: Reader, address: Address) -> Any:
                         [
                             dmc.TextInput(
                                 id="history-text",
-                                placeholder="Search title, text, entity  ( / )",
+                                placeholder="Words of title, text or entity",
                                 size="xs",
                                 value=address.get("text"),
                                 debounce=300,
@@ -136,7 +136,7 @@ def _columns(zone: str) -> list[dict[str, Any]]:
         },
         {"field": "title", "headerName": "What and where", "flex": 3, "minWidth": 200, "tooltipField": "title"},
         {"field": "state", "headerName": "State", "width": 170},
-        {"field": "reach", "headerName": "Reach", "flex": 1, "minWidth": 140},
+        {"field": "reach", "headerName": "Reach", "flex": 2, "minWidth": 140, "tooltipField": "reach"},
         {"field": "started", "headerName": f"Began ({zone})", "width": 150},
         {"field": "lasted", "headerName": "Lasted", "width": 104, "type": "rightAligned"},
         {"field": "name", "headerName": "Id", "width": 108, "cellClass": "mono"},
@@ -180,7 +180,7 @@ def row(incident: Incident, now: int, zone: tzinfo) -> dict[str, Any]:
         "state": components.state_word(incident).replace("Open, not acknowledged", "Open"),
         "reach": words.reach(incident.entities),
         "started": words.date_and_time(incident.started_at, zone),
-        "lasted": words.span((end or now) - incident.started_at) + ("" if end else " …"),
+        "lasted": words.span((end or now) - incident.started_at),
     }
 
 

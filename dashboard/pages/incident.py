@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
 from coldaisle.errors import ColdaisleError
 from coldaisle.incident import Incident, IncidentState, ResolveReason
-from dashboard import actions, components
+from coldaisle.topology import kind_of
+from dashboard import actions, components, silencing
 from dashboard.callbacks import on
+from dashboard.pages import incident_evidence, silence_box
 from dashboard.pages import incident_parts as parts
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
-from dashboard.theme import palette
 
 _REASONS = {
     ResolveReason.REAL: ("Real", "it was wrong and is mended"),
@@ -53,6 +54,7 @@ def layout(reader: Reader, address: Address) -> Any:
                         debounce=False,
                         **{"aria-label": "Note"},
                     ),
+                    html.Div(_act("note", "Add note", variant="subtle", color="gray"), className="add-note"),
                     dmc.TextInput(
                         id="actor",
                         placeholder="Your name",
@@ -66,6 +68,7 @@ def layout(reader: Reader, address: Address) -> Any:
                 className="action-bar",
             ),
             html.Div(id="incident-said", className="said", **{"aria-live": "polite"}),
+            silence_box.layout(reader, incident),
             html.Div(body, id="incident-body"),
             dcc.Interval(id="incident-tick", interval=round(reader.settings.refresh_seconds * 1000)),
             dcc.Store(id="incident-id", data=incident.id),
@@ -76,32 +79,44 @@ def layout(reader: Reader, address: Address) -> Any:
 
 
 def _head(reader: Reader, incident: Incident, address: Address) -> Any:
-    return parts.headline(incident, reader.now(), address.zone)
+    store, topology, now = reader.backends.incidents, reader.backends.topology(), reader.now()
+    return parts.headline(incident, now, address.zone, silencing.holding(store, incident, topology, now))
 
 
 def _body(reader: Reader, incident: Incident, address: Address) -> Any:
-    colours = palette(address.theme)
-    notifications = reader.backends.incidents.notifications(incident_id=incident.id, limit=50)
+    backends = reader.backends
+    notifications = backends.incidents.notifications(incident_id=incident.id, limit=50)
     return html.Div(
         [
             html.Div(
-                [
-                    parts.what_to_do(incident),
-                    parts.why(incident, colours, address.zone),
-                ],
+                [parts.what_to_do(incident), incident_evidence.why(incident, reader, address)],
                 className="column-main",
             ),
             html.Div(
                 [
-                    parts.reach(incident, reader.backends.topology()),
-                    parts.timeline(incident, address.zone),
-                    parts.told(notifications, address.zone),
-                    parts.similar(incident, parts.alike(reader.backends.incidents, incident), address.zone),
+                    parts.reach(incident, backends.topology(), _silent(reader, incident)),
+                    parts.timeline(incident, backends.topology(), address.zone),
+                    parts.told(notifications, reader.now(), address.zone),
+                    parts.similar(incident, parts.alike(backends.incidents, incident), address.zone),
                 ],
                 className="column-side",
             ),
         ],
         className="incident-columns",
+    )
+
+
+def _silent(reader: Reader, incident: Incident) -> frozenset[str]:
+    """The GPUs and nodes of the reach that send no telemetry now."""
+    picture = reader.picture([])
+    if picture is None:
+        return frozenset()
+    inside = picture.arrangement.inside
+    shown = {name for alert in incident.alerts for name in (alert.entity, *alert.members)} | set(incident.entities)
+    return frozenset(
+        entity
+        for entity in shown
+        if kind_of(entity) in ("gpu", "node", "rack") and entity in inside and not picture.known[inside[entity]].any()
     )
 
 
@@ -115,9 +130,9 @@ def _act(name: str, label: Any, **more: Any) -> dmc.Button:
 
 
 def _buttons(incident: Incident) -> list[Any]:
-    note = _act("note", "Add note", variant="subtle", color="gray")
     if incident.state is IncidentState.RESOLVED:
-        return [_act("reopen", "Reopen", variant="default"), note]
+        return [_act("reopen", "Reopen", variant="default")]
+    silence = dmc.Button("Silence", id="silence-open", size="sm", variant="default")
     menu = dmc.Menu(
         [
             dmc.MenuTarget(dmc.Button("Resolve ▾", id="resolve-menu", size="sm", variant="default")),
@@ -136,8 +151,8 @@ def _buttons(incident: Incident) -> list[Any]:
         keepMounted=True,
     )
     if incident.state is IncidentState.ACKNOWLEDGED:
-        return [menu, _act("unacknowledge", "Give back", variant="default"), note]
-    return [_act("acknowledge", "Acknowledge", variant="filled"), menu, note]
+        return [menu, silence, _act("unacknowledge", "Give back", variant="default")]
+    return [_act("acknowledge", "Acknowledge", variant="filled"), menu, silence]
 
 
 def perform(reader: Reader, name: str, incident_id: str, deed: actions.Deed) -> tuple[Incident, str]:
@@ -153,12 +168,25 @@ def perform(reader: Reader, name: str, incident_id: str, deed: actions.Deed) -> 
         if not deed.note:
             raise PreventUpdate
         return actions.note(backends, incident_id, deed), "Noted."
+    if name.startswith("unsilence-"):
+        actions.end_silence(backends, name.removeprefix("unsilence-"), deed)
+        return actions.note(
+            backends, incident_id, actions.Deed(deed.actor, "ended the silence")
+        ), "It can be heard again."
+    if name.startswith("requeue-"):
+        actions.requeue(backends, name.removeprefix("requeue-"))
+        return actions.found(backends, incident_id), "It is sent again."
     reason = ResolveReason(name.removeprefix("resolve-"))
     return actions.resolve(backends, incident_id, deed, reason), f"Resolved as {reason.value}. Reopen undoes it."
 
 
 def register(app: Dash, reader: Reader) -> None:
     """Wire the page."""
+    silence_box.register(app, reader)
+    app.clientside_callback(
+        ClientsideFunction("coldaisle", "muting"), Output("silence-box", "opened"),
+        Input("silence-open", "n_clicks"), prevent_initial_call=True,
+    )  # fmt: skip
 
     @on(
         app,
@@ -176,6 +204,7 @@ def register(app: Dash, reader: Reader) -> None:
         State("actor", "value"),
         State("theme", "data"),
         State("zone", "data"),
+        State("screen", "data"),
         prevent_initial_call=True,
     )
     def refresh(
@@ -187,6 +216,7 @@ def register(app: Dash, reader: Reader) -> None:
         actor: str,
         theme: str,
         zone: str,
+        screen: int,
     ) -> Any:
         said: Any = no_update
         typed: Any = no_update
@@ -204,7 +234,7 @@ def register(app: Dash, reader: Reader) -> None:
             if found is None:
                 raise PreventUpdate
             incident = found
-        address = Address.of("", "", theme, zone)
+        address = Address.of("", "", theme, zone, screen)
         head, body_key = _head(reader, incident, address), _body_key(reader, incident)
         fresh = {"head": components.digest(head), "body": body_key}
         changed = body_key != known.get("body")

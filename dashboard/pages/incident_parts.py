@@ -6,20 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import Any
+from urllib.parse import urlencode
 
+import dash_mantine_components as dmc
 from dash import dcc, html
 
-from coldaisle.alert import Alert
-from coldaisle.anomaly import Anomaly, Window
+from coldaisle.alert import AlertState
 from coldaisle.incident import Incident, IncidentState
+from coldaisle.silence import Silence
 from coldaisle.store import IncidentQuery, IncidentStore, Notification, NotificationState
-from coldaisle.topology import RelationKind, Topology, kind_of, name_of
-from dashboard import components, figures, words
-from dashboard.reader import matcher_for
-from dashboard.theme import Palette, look
+from coldaisle.topology import RelationKind, Topology, kind_of
+from dashboard import components, words
+from dashboard.theme import look
 
-_MOST_CHARTS = 4
-_MOST_CHIPS = 6
+_MOST_CHIPS = 8
+_MOST_ALL = 400
+_QUIET = ("", "", "")
 _MOST_LINES = 40
 _LEVELS = ("site", "ups", "pdu", "crac", "cdu", "row", "rack", "switch", "node", "psu", "nic", "port", "gpu", "job")
 _KINDS = {
@@ -28,8 +30,8 @@ _KINDS = {
 }  # fmt: skip
 
 
-def headline(incident: Incident, now: int, zone: tzinfo) -> html.Header:
-    """Return severity, title, since when, how far and where it stands."""
+def headline(incident: Incident, now: int, zone: tzinfo, quiet: Sequence[Silence] = ()) -> html.Header:
+    """Return severity, title, since when, how far and where it stands, and whether it is muted."""
     shown = look(incident.severity)
     ended = incident.resolved_at or incident.ended_at
     lasted = words.span((ended or now) - incident.started_at)
@@ -37,14 +39,14 @@ def headline(incident: Incident, now: int, zone: tzinfo) -> html.Header:
         "since ", components.moment(incident.started_at, zone),
         f" {words.zone_word(incident.started_at, zone)} ({'lasted ' if ended else ''}{lasted})",
     ]  # fmt: skip
-    quiet = [html.Span(f"Quiet: {incident.suppressed_by}", className="muted")] if incident.suppressed_by else []
+    why_quiet = components.quiet_words(incident)
     return html.Header(
         [
             html.Div(
                 [
                     components.badge(shown),
                     html.Span(components.state_word(incident), className=f"state state-{incident.state.value}"),
-                    *quiet,
+                    *([html.Span(f"Muted: {why_quiet}", className="muted")] if why_quiet and not quiet else []),
                 ],
                 className="headline-top",
             ),
@@ -62,8 +64,28 @@ def headline(incident: Incident, now: int, zone: tzinfo) -> html.Header:
                 ],
                 className="facts",
             ),
+            *(_muted(silence, now, zone) for silence in quiet[:3]),
         ],
         className=f"headline edge-{shown.key}",
+    )
+
+
+def _muted(silence: Silence, now: int, zone: tzinfo) -> html.Div:
+    left = words.span(silence.ends_at - now)
+    return html.Div(
+        [
+            html.Span(
+                [
+                    f"Muted by {silence.actor} until ",
+                    components.moment(silence.ends_at, zone),
+                    f" {words.zone_word(silence.ends_at, zone)} ({left} left): {silence.comment}",
+                ]
+            ),
+            dmc.Button(
+                "End it", id={"type": "act", "name": f"unsilence-{silence.id}"}, size="compact-xs", variant="default"
+            ),
+        ],
+        className="muted-bar",
     )
 
 
@@ -80,88 +102,6 @@ def what_to_do(incident: Incident) -> html.Section:
     elif incident.runbook:
         runbook = [html.Span(["Runbook ", html.Code(incident.runbook)], className="muted")]
     return components.section("What to do", html.P(action, className="lead"), *runbook, className="todo")
-
-
-def why(incident: Incident, colours: Palette, zone: tzinfo) -> html.Section:
-    """Return the explanation, the reasons and their evidence: sentences first, charts after."""
-    reasons = (
-        html.Ol([html.Li(reason) for reason in incident.reasons], className="reasons") if incident.reasons else None
-    )
-    tone = getattr(colours, look(incident.severity).key)
-    charts = [
-        chart(alert, anomaly, anomaly.window, colours, tone, zone)
-        for alert, anomaly in strongest(incident)
-        if anomaly.window
-    ]
-    if not charts:
-        charts = [
-            html.P("No chart: this incident rests on events and silence, which have no curve.", className="muted")
-        ]
-    return components.section(
-        "Why", html.P(incident.explanation), *([reasons] if reasons is not None else []), *charts, className="why"
-    )
-
-
-def strongest(incident: Incident) -> list[tuple[Alert, Anomaly]]:
-    """Return the findings with evidence to draw, the highest score first, one a metric and entity."""
-    found = sorted(
-        ((alert, anomaly) for alert in incident.alerts for anomaly in alert.anomalies if anomaly.window is not None),
-        key=lambda pair: (-pair[0].severity.rank, -pair[1].score, pair[1].started_at),
-    )
-    seen: set[tuple[str, str]] = set()
-    chosen = []
-    per_metric: dict[str, int] = defaultdict(int)
-    for alert, anomaly in found:
-        key = (anomaly.entity, anomaly.window.metric if anomaly.window else "")
-        if key in seen or per_metric[key[1]] >= 2:
-            continue
-        seen.add(key)
-        per_metric[key[1]] += 1
-        chosen.append((alert, anomaly))
-    return chosen[:_MOST_CHARTS]
-
-
-def chart(alert: Alert, anomaly: Anomaly, window: Window, colours: Palette, tone: str, zone: tzinfo) -> html.Figure:
-    """Return one piece of evidence: a sentence, the curve, and what measured it; or why it cannot be drawn."""
-    link = f"/explore?metric={window.metric}&match={matcher_for(anomaly.entity)}&end={anomaly.updated_at}&range=1h"
-    caption = [
-        html.Span(f"{words.metric_title(window.metric)} of {words.thing(anomaly.entity)}"),
-        html.Span(f"{anomaly.detector} {anomaly.version}".strip(), title=f"rule {alert.name}"),
-        html.Span("score " + ("unknown" if anomaly.score != anomaly.score else f"{anomaly.score:.2f}")),
-        dcc.Link("Explore", href=link),
-    ]
-    seen = sum(value is not None for value in window.observed)
-    if seen < 2:
-        picture: Any = html.P(
-            f"No curve: {seen} of {len(window.observed)} readings came in this window, and a line needs two.",
-            className="muted",
-        )
-    else:
-        picture = dcc.Graph(
-            figure=figures.evidence(window, anomaly.entity, anomaly.started_at, colours, tone, zone),
-            config=components.GRAPH_CONFIG, style={"height": "220px"},
-        )  # fmt: skip
-    return html.Figure(
-        [
-            html.Figcaption(anomaly.explanation or alert.explanation or alert.summary, className="chart-title"),
-            picture,
-            html.Div(
-                [*_key(window, words.zone_word(anomaly.started_at, zone)), html.Div(caption, className="chart-foot")],
-                className="chart-under",
-            ),
-        ],
-        className="evidence",
-    )
-
-
-def _key(window: Window, zone_word: str) -> list[Any]:
-    parts = [html.Span([html.Span(className="key key-observed"), "observed"])]
-    if window.expected or window.low:
-        parts.append(html.Span([html.Span(className="key key-band"), "expected"]))
-    if window.peers:
-        parts.append(html.Span([html.Span(className="key key-sibling"), f"{len(window.peers)} siblings"]))
-    parts.append(html.Span(f"times in {zone_word}"))
-    return [html.Div(parts, className="chart-key")]
 
 
 def affected(incident: Incident) -> list[str]:
@@ -194,41 +134,71 @@ def levels(incident: Incident, topology: Topology) -> list[tuple[str, list[str],
     ]
 
 
-def reach(incident: Incident, topology: Topology) -> html.Section:
-    """Return the suspect and what it harms, a level a line, each with its state; bounded."""
+def reach(incident: Incident, topology: Topology, unknown: frozenset[str] = frozenset()) -> html.Section:
+    """
+    Return the suspect and what it harms, a level a line, each with its own state and a way to it; bounded.
+
+    ``unknown`` are the entities that send no telemetry now.
+    """
     shown = look(incident.severity)
     over = incident.state is IncidentState.RESOLVED
+    suspect = ("○", "over", "chip-suspect") if over else (shown.shape, shown.word, f"chip-suspect tone-{shown.key}")
+    states = _states(incident, unknown)
     lines: list[Any] = [
         html.Li(
             [
                 html.Span("suspect", className="level"),
                 html.Span(
-                    [html.Span(shown.shape, className="shape"), words.thing(incident.suspect)],
-                    className=f"chip chip-suspect tone-{shown.key}",
+                    [
+                        _chip(incident.suspect, topology, suspect),
+                        html.Span(_acts(incident.suspect, topology), className="muted"),
+                    ],
+                    className="chips",
                 ),
-                html.Span(_acts(incident.suspect, topology), className="muted"),
             ]
         )
     ]
-    firing = {alert.entity for alert in incident.firing} | {m for alert in incident.firing for m in alert.members}
-    touched = set(affected(incident))
     for kind, entities, alerted in levels(incident, topology):
-        chips = [
-            html.Span(
-                [html.Span(_shape(entity, touched, firing, over), className="shape"), name_of(entity)],
-                className="chip" + (" chip-hit" if entity in firing and not over else ""),
-                title=entity,
-            )
-            for entity in entities[:_MOST_CHIPS]
-        ]
-        if len(entities) > _MOST_CHIPS:
-            chips.append(html.Span(f"and {len(entities) - _MOST_CHIPS:,} more", className="muted"))
+        ordered = sorted(entities, key=lambda entity: words.natural(words.short(entity, topology)))
+        ranked = sorted(ordered, key=lambda entity: states.get(entity, _QUIET)[0] == _QUIET[0])
+        chips = [_chip(entity, topology, states.get(entity, _QUIET)) for entity in ranked[:_MOST_ALL]]
+        more: list[Any] = []
+        if len(chips) > _MOST_CHIPS + 2:
+            rest = html.Div(chips[_MOST_CHIPS:], className="chips")
+            more = [html.Details([html.Summary(f"{len(entities) - _MOST_CHIPS:,} more"), rest])]
+            chips = chips[:_MOST_CHIPS]
         count = words.counted(len(entities), kind)
         said = count if alerted in (0, len(entities)) else f"{count}, {alerted:,} with an alert"
-        lines.append(html.Li([html.Span(said, className="level"), html.Span(chips, className="chips")]))
+        lines.append(html.Li([html.Span(said, className="level"), html.Div([*chips, *more], className="chips")]))
     if len(lines) == 1:
         lines.append(html.Li(html.Span("Nothing else has an alert.", className="muted")))
-    return components.section("Reach", html.Ul(lines, className="reach"))
+    key = html.Span("● ▲ alert · ○ was, is over · × no telemetry", className="muted")
+    return components.section("Reach", html.Ul(lines, className="reach"), aside=key)
+
+
+def _states(incident: Incident, unknown: frozenset[str]) -> dict[str, tuple[str, str, str]]:
+    """Shape, words and class of each entity that has or had an alert, or is silent."""
+    states = {entity: ("×", "no telemetry", "tone-unknown") for entity in unknown}
+    over = incident.state is IncidentState.RESOLVED
+    for alert in sorted(incident.alerts, key=lambda one: (one.state is AlertState.FIRING, one.severity.rank)):
+        shown = look(alert.severity)
+        firing = alert.state is AlertState.FIRING and not over
+        state = (
+            (shown.shape, f"{shown.word}: {alert.name}", f"chip-hit chip-{shown.key}") if firing else ("○", "over", "")
+        )
+        for entity in (alert.entity, *alert.members):
+            states[entity] = state
+    return states
+
+
+def _chip(entity: str, topology: Topology, state: tuple[str, str, str]) -> Any:
+    shape, said, tone = state
+    mark = [html.Span(shape, className="shape", **{"aria-hidden": "true"})] if shape else []
+    name = words.called(entity, topology) if "suspect" in tone else words.short(entity, topology)
+    title = f"{words.called(entity, topology)} ({entity})" + (f": {said}" if said else "")
+    if entity not in topology:
+        return html.Span([*mark, name], className=f"chip {tone}", title=title)
+    return dcc.Link([*mark, name], href="/?" + urlencode({"at": entity}), className=f"chip {tone}", title=title)
 
 
 def _acts(entity: str, topology: Topology) -> str:
@@ -236,20 +206,14 @@ def _acts(entity: str, topology: Topology) -> str:
     for kind, word in ((RelationKind.COOLS, "cools"), (RelationKind.FEEDS, "feeds"), (RelationKind.LINKS, "links")):
         targets = topology.targets(entity, kind)
         if targets:
-            parts.append(f"{word} {words.thing(targets[0]) if len(targets) == 1 else words.reach(targets)}")
-    above = topology.ancestors(entity)
+            parts.append(f"{word} {words.called(targets[0], topology) if len(targets) == 1 else words.reach(targets)}")
+    above = [one for one in topology.ancestors(entity) if kind_of(one) != "site"]
     if not parts and above:
-        parts.append("in " + ", ".join(words.thing(one) for one in above[:2]))
+        parts.append("in " + ", ".join(words.called(one, topology) for one in above[:2]))
     return ", ".join(parts)
 
 
-def _shape(entity: str, touched: set[str], firing: set[str], over: bool) -> str:
-    if entity in firing and not over:
-        return "● "
-    return "○ " if entity in touched else ""
-
-
-def timeline(incident: Incident, zone: tzinfo) -> html.Section:
+def timeline(incident: Incident, topology: Topology, zone: tzinfo) -> html.Section:
     """Return what happened and who did what, the newest first."""
     entries = sorted(incident.timeline, key=lambda entry: entry.timestamp, reverse=True)
     lines = [
@@ -259,7 +223,7 @@ def timeline(incident: Incident, zone: tzinfo) -> html.Section:
                 html.Span(_KINDS.get(entry.kind, "·"), className="mark", title=entry.kind),
                 html.Span(
                     [
-                        entry.text,
+                        words.plain(entry.text, entry.timestamp, zone, topology),
                         *([] if entry.actor == "coldaisle" else [html.Span(f" {entry.actor}", className="muted")]),
                     ]
                 ),
@@ -278,43 +242,46 @@ def timeline(incident: Incident, zone: tzinfo) -> html.Section:
     return components.section("Timeline", html.Ul(lines, className="timeline"), aside=date)
 
 
-def told(notifications: Sequence[Notification], zone: tzinfo) -> html.Section:
-    """Return who was told, and whether it arrived."""
+def told(notifications: Sequence[Notification], now: int, zone: tzinfo) -> html.Section:
+    """Return who was told, whether it arrived, and when it is tried again."""
     if not notifications:
         return components.section(
             "Notifications", html.P("Nobody was notified: no receiver is configured for it.", className="muted")
         )
-    words_of = {
-        NotificationState.SENT: ("✓", "delivered", "fine"),
-        NotificationState.WAITING: ("…", "waiting", "muted"),
-        NotificationState.DEAD: ("▲", "failed", "warning"),
-    }
-    lines = []
-    for one in notifications:
-        shape, word, tone = words_of[one.state]
-        at = one.sent_at if one.sent_at is not None else one.created_at
-        tries = f", {one.attempts} attempts" if one.attempts > 1 else ""
-        error = (
-            [html.Div(one.last_error, className="muted error-text")]
-            if one.last_error and one.state is not NotificationState.SENT
-            else []
-        )
-        lines.append(
-            html.Li(
+    return components.section(
+        "Notifications", html.Ul([_notification(one, now, zone) for one in notifications], className="timeline")
+    )
+
+
+def _notification(one: Notification, now: int, zone: tzinfo) -> html.Li:
+    tries = words.counted_things(one.attempts, "attempt", "attempts")
+    shape, tone, said = "✓", "fine", "delivered" + (f" after {tries}" if one.attempts > 1 else "")
+    if one.state is NotificationState.WAITING:
+        shape, tone, said = "…", "muted", "waiting"
+        if one.attempts:
+            again = words.span(max(0, one.next_attempt_at - now))
+            tone, said = "warning", f"not delivered yet, {tries}; again in {again}"
+    elif one.state is NotificationState.DEAD:
+        shape, tone, said = "▲", "warning", f"given up after {tries}"
+    at = one.sent_at if one.sent_at is not None else one.created_at
+    failed = bool(one.last_error) and one.state is not NotificationState.SENT
+    again_button = dmc.Button(
+        "Send again", id={"type": "act", "name": f"requeue-{one.id}"}, size="compact-xs", variant="default"
+    )
+    return html.Li(
+        [
+            components.moment(at, zone, words.time_of_day(at, zone)),
+            html.Span(shape, className=f"mark tone-{tone}"),
+            html.Span(
                 [
-                    components.moment(at, zone, words.time_of_day(at, zone)),
-                    html.Span(shape, className=f"mark tone-{tone}"),
-                    html.Span(
-                        [
-                            f"{one.kind} to {one.receiver}: ",
-                            html.Span(f"{word}{tries}", className=f"tone-{tone}"),
-                            *error,
-                        ]
-                    ),
+                    f"“{one.kind}” to {one.receiver}: ",
+                    html.Span(said, className=f"tone-{tone}"),
+                    *([html.Div(one.last_error, className="muted error-text")] if failed else []),
+                    *([html.Div(again_button)] if one.state is NotificationState.DEAD else []),
                 ]
-            )
-        )
-    return components.section("Notifications", html.Ul(lines, className="timeline"))
+            ),
+        ]
+    )
 
 
 def alike(store: IncidentStore, incident: Incident) -> list[Incident]:

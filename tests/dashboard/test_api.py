@@ -40,20 +40,34 @@ def client(backends: Backends) -> TestClient:
     return TestClient(create_app(backends, ServeConfig()), base_url=BASE)
 
 
+@pytest.fixture(scope="module")
+def reading() -> TestClient:
+    """One application for all tests that change nothing: to build one takes longer than to ask it."""
+    return TestClient(create_app(example.backends(past_incidents=30), ServeConfig()), base_url=BASE)
+
+
+@pytest.fixture(scope="module")
+def locked() -> TestClient:
+    """One application behind a token, for all who never log in."""
+    settings = ServeConfig(host="0.0.0.0", token=SecretStr(TOKEN))
+    app = create_app(example.backends(past_incidents=1), settings)
+    return TestClient(app, base_url="http://hall.example:8800", follow_redirects=False)
+
+
 @pytest.fixture
 def guarded(backends: Backends) -> TestClient:
     settings = ServeConfig(host="0.0.0.0", token=SecretStr(TOKEN))
     return TestClient(create_app(backends, settings), base_url="http://hall.example:8800", follow_redirects=False)
 
 
-def test_incidents_are_searched_and_paged(client: TestClient) -> None:
-    found = client.get("/api/v1/incidents", params={"state": "open,acknowledged"}).json()
+def test_incidents_are_searched_and_paged(reading: TestClient) -> None:
+    found = reading.get("/api/v1/incidents", params={"state": "open,acknowledged"}).json()
     assert found["total"] == 2
     assert {one["id"] for one in found["incidents"]} == {ID, "4b7e02d1c9aa3f60"}
-    page = client.get("/api/v1/incidents", params={"limit": 10, "offset": 30}).json()
+    page = reading.get("/api/v1/incidents", params={"limit": 10, "offset": 30}).json()
     assert len(page["incidents"]) == 2
     assert page["next_offset"] is None
-    assert client.get("/api/v1/incidents", params={"text": "crac-2 flow"}).json()["total"] == 1
+    assert reading.get("/api/v1/incidents", params={"text": "crac-2 flow"}).json()["total"] == 1
 
 
 def test_an_incident_is_taken_given_back_resolved_and_opened_again(client: TestClient) -> None:
@@ -83,25 +97,25 @@ def test_an_incident_is_taken_given_back_resolved_and_opened_again(client: TestC
         ("/api/v1/nowhere", 404, "/api/v1/docs"),
     ],
 )
-def test_a_mistake_is_a_problem_that_names_it(client: TestClient, path: str, status: int, words: str) -> None:
-    answer = client.get(path)
+def test_a_mistake_is_a_problem_that_names_it(reading: TestClient, path: str, status: int, words: str) -> None:
+    answer = reading.get(path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert words in answer.json()["detail"]
 
 
-def test_the_hall_and_its_series_can_be_asked_for(client: TestClient) -> None:
-    hall = client.get("/api/v1/hall", params={"metric": "gpu_power_watts"}).json()
+def test_the_hall_and_its_series_can_be_asked_for(reading: TestClient) -> None:
+    hall = reading.get("/api/v1/hall", params={"metric": "gpu_power_watts"}).json()
     assert len(hall["cells"]) == 1024
     assert hall["healthy"] + 8 + 257 == 1024
     assert {cell["state"] for cell in hall["cells"]} == {"fine", "critical", "warning", "unknown"}
-    lines = client.get(
+    lines = reading.get(
         "/api/v1/series", params={"metric": "gpu_power_watts", "match": 'node="n001"', "max_points": 50}
     ).json()
     assert len(lines["series"]) == 8
     assert len(lines["series"][1]["values"]) <= 50
-    assert client.get("/api/v1/metrics").json()["metrics"][0]["name"]
-    assert client.get("/api/v1/events").json()["events"][0]["kind"] == "status"
+    assert reading.get("/api/v1/metrics").json()["metrics"][0]["name"]
+    assert reading.get("/api/v1/events").json()["events"][0]["kind"] == "status"
 
 
 def test_a_silence_is_made_listed_and_ended(client: TestClient) -> None:
@@ -113,6 +127,35 @@ def test_a_silence_is_made_listed_and_ended(client: TestClient) -> None:
     assert client.post(f"/api/v1/silences/{identity}/expire", json={}).status_code == 200
     assert client.get("/api/v1/silences").json()["silences"] == []
     assert client.post(f"/api/v1/silences/{identity}/expire", json={}).status_code == 404
+
+
+def test_an_incident_is_muted_with_all_that_it_reaches_and_heard_again(client: TestClient) -> None:
+    body = {"duration_seconds": 7200, "comment": "pump work", "actor": "jo"}
+    made = client.post(f"/api/v1/incidents/{ID}/silence", json=body)
+    assert made.status_code == 201
+    held = client.get(f"/api/v1/incidents/{ID}/silences").json()["silences"]
+    assert held == [made.json()]
+    assert client.get("/api/v1/incidents/4b7e02d1c9aa3f60/silences").json()["silences"] == []
+    lines = client.get(f"/api/v1/incidents/{ID}").json()["timeline"]
+    assert (lines[-1]["actor"], "pump work" in lines[-1]["text"]) == ("jo", True)
+    assert client.post(f"/api/v1/silences/{held[0]['id']}/expire", json={}).status_code == 200
+    assert client.get(f"/api/v1/incidents/{ID}/silences").json()["silences"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"duration_seconds": 60, "comment": " "}, 422), ({"duration_seconds": 0, "comment": "x"}, 422)],
+)
+def test_a_silence_needs_a_reason_and_an_end(reading: TestClient, body: dict[str, Any], status: int) -> None:
+    assert reading.post(f"/api/v1/incidents/{ID}/silence", json=body).status_code == status
+    assert reading.post("/api/v1/incidents/nothing/silence", json={**body, "comment": "x"}).status_code in (404, 422)
+
+
+def test_one_search_finds_entities_and_incidents(reading: TestClient) -> None:
+    found = reading.get("/api/v1/search", params={"text": "n033"}).json()
+    assert found["entities"][0] == {"entity": "node/n033", "name": "node n033"}
+    words = reading.get("/api/v1/search", params={"text": "crac-2 flow"}).json()
+    assert [one["id"] for one in words["incidents"]] == [ID]
 
 
 def test_a_failed_notification_is_seen_and_sent_again(client: TestClient) -> None:
@@ -131,12 +174,12 @@ def test_the_export_is_csv_and_runs_no_formula(client: TestClient, backends: Bac
     assert any("'=HYPERLINK" in line for line in lines)
 
 
-def test_health_readiness_and_self_metrics_answer(client: TestClient) -> None:
-    assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json()["status"] == "ready"
-    assert 'coldaisle_samples_dropped_total{reason="late"} 1284' in client.get("/metrics").text
-    assert "/api/v1/incidents/{incident_id}/resolve" in client.get("/api/v1/openapi.json").json()["paths"]
-    assert "http://" not in client.get("/api/v1/docs").text
+def test_health_readiness_and_self_metrics_answer(reading: TestClient) -> None:
+    assert reading.get("/healthz").json() == {"status": "ok"}
+    assert reading.get("/readyz").json()["status"] == "ready"
+    assert 'coldaisle_samples_dropped_total{reason="late"} 1284' in reading.get("/metrics").text
+    assert "/api/v1/incidents/{incident_id}/resolve" in reading.get("/api/v1/openapi.json").json()["paths"]
+    assert "http://" not in reading.get("/api/v1/docs").text
 
 
 def test_readiness_says_what_is_missing(backends: Backends) -> None:
@@ -176,16 +219,18 @@ def test_what_was_done_is_told_to_receivers_in_the_same_write(backends: Backends
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8800"])
-def test_a_foreign_host_name_is_refused_on_loopback(client: TestClient, host: str) -> None:
-    assert client.get("/api/v1/incidents", headers={"host": host}).status_code == 403
+def test_a_foreign_host_name_is_refused_on_loopback(reading: TestClient, host: str) -> None:
+    assert reading.get("/api/v1/incidents", headers={"host": host}).status_code == 403
 
 
 @pytest.mark.parametrize(
     "headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}]
 )
 @pytest.mark.parametrize("path", [f"/api/v1/incidents/{ID}/resolve", "/_dash-update-component"])
-def test_a_change_that_another_site_asks_for_is_refused(client: TestClient, headers: dict[str, str], path: str) -> None:
-    assert client.post(path, json={}, headers=headers).status_code == 403
+def test_a_change_that_another_site_asks_for_is_refused(
+    reading: TestClient, headers: dict[str, str], path: str
+) -> None:
+    assert reading.post(path, json={}, headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -200,15 +245,15 @@ def test_a_change_that_another_site_asks_for_is_refused(client: TestClient, head
         "/api/v1/openapi.json",
     ],
 )
-def test_with_a_token_nothing_is_shown_without_it(guarded: TestClient, path: str) -> None:
-    assert guarded.get(path).status_code == 401
-    assert guarded.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
-    assert guarded.get(path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
-    assert guarded.get("/healthz").status_code == 200
+def test_with_a_token_nothing_is_shown_without_it(locked: TestClient, path: str) -> None:
+    assert locked.get(path).status_code == 401
+    assert locked.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert locked.get(path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert locked.get("/healthz").status_code == 200
 
 
-def test_callbacks_stand_behind_the_same_door(guarded: TestClient) -> None:
-    assert guarded.post("/_dash-update-component", json={}).status_code == 401
+def test_callbacks_stand_behind_the_same_door(locked: TestClient) -> None:
+    assert locked.post("/_dash-update-component", json={}).status_code == 401
 
 
 def test_a_person_logs_in_once_and_the_cookie_is_not_the_token(guarded: TestClient) -> None:
@@ -243,11 +288,11 @@ def test_log_in_never_leads_elsewhere(guarded: TestClient) -> None:
     assert done.headers["location"] == "/"
 
 
-def test_pages_forbid_everything_from_outside(client: TestClient) -> None:
-    policy = client.get("/").headers["content-security-policy"]
+def test_pages_forbid_everything_from_outside(reading: TestClient) -> None:
+    policy = reading.get("/").headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "unsafe-eval" not in policy
-    document = client.get("/").text
+    document = reading.get("/").text
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", document)
     assert '"mcp"' not in document
 
@@ -259,12 +304,12 @@ def test_listening_beyond_this_machine_needs_a_token() -> None:
 
 
 @pytest.fixture
-def port(client: TestClient) -> Iterator[int]:
-    with serve(client.app, "127.0.0.1", 0) as url:
+def port(reading: TestClient) -> Iterator[int]:
+    with serve(reading.app, "127.0.0.1", 0) as url:
         yield int(url.rsplit(":", 1)[1])
 
 
-def test_a_port_in_use_is_one_sentence_with_the_remedy(port: int, client: TestClient) -> None:
+def test_a_port_in_use_is_one_sentence_with_the_remedy(port: int, reading: TestClient) -> None:
     taken = pytest.raises(ConfigError, match=f"port {port} is in use; choose another with --port")
-    with taken, serve(client.app, "127.0.0.1", port):
+    with taken, serve(reading.app, "127.0.0.1", port):
         pass

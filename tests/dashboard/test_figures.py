@@ -11,7 +11,7 @@ from coldaisle.clock import SECOND
 from coldaisle.series import Series, labels
 from coldaisle.store import Line
 from coldaisle.topology import Entity, Topology
-from dashboard import figures, words
+from dashboard import figures, hall_figure, words
 from dashboard.hall import CRITICAL, FINE, UNKNOWN, WARNING, HallKeeper, Picture, arrange
 from dashboard.theme import DARK, LIGHT, Palette, contrast
 from tests.dashboard import hall as example
@@ -46,7 +46,7 @@ def test_a_silent_node_is_unknown_and_never_fine(picture: Picture) -> None:
     silent = picture.arrangement.inside["node/n117"]
     assert set(picture.state[silent]) == {UNKNOWN}
     assert np.isnan(picture.values[silent]).all()
-    assert "no telemetry" in figures.hall_hover(picture)[int(silent[0])]
+    assert "no telemetry" in hall_figure.hall_hover(picture)[int(silent[0])]
 
 
 def test_the_reach_of_an_incident_has_its_severity(picture: Picture) -> None:
@@ -57,15 +57,15 @@ def test_the_reach_of_an_incident_has_its_severity(picture: Picture) -> None:
 
 
 def test_hovering_says_value_expected_siblings_and_score(picture: Picture) -> None:
-    text = figures.hall_hover(picture)[0]
+    text = hall_figure.hall_hover(picture)[0]
     for word in ("GPU temperature", "°C", "expected", "siblings", "score"):
         assert word in text
 
 
-@pytest.mark.parametrize("view", [figures.STATE, figures.SCORE, "gpu_temperature_celsius"])
+@pytest.mark.parametrize("view", [hall_figure.STATE, hall_figure.SCORE, "gpu_temperature_celsius"])
 def test_the_hall_is_drawn_with_heatmaps_whose_patch_fits(picture: Picture, view: str) -> None:
-    figure = figures.hall_heatmap(picture, view, DARK)
-    change = figures.hall_patch(picture, view, DARK)
+    figure = hall_figure.hall_heatmap(picture, view, DARK)
+    change = hall_figure.hall_patch(picture, view, DARK)
     assert [trace.type for trace in figure.data[:2]] == ["heatmap", "heatmap"]
     assert np.array(figure.data[1].z).shape == (len(change["z"]), len(change["z"][0]))
     assert len(figure.data) == 2 + len(change["marks"])
@@ -86,7 +86,7 @@ def test_the_median_of_siblings_leaves_the_hot_ones_out(picture: Picture) -> Non
 def test_evidence_shows_observed_beside_band_siblings_limit_and_mark() -> None:
     window = example.warming(example.topology()).alerts[1].anomalies[0].window
     assert window is not None
-    figure = figures.evidence(window, "node/n033", window.timestamps[70], LIGHT, LIGHT.critical, UTC)
+    figure = figures.evidence(window, "n033", window.timestamps[70], LIGHT, LIGHT.critical, UTC)
     names = [trace.name for trace in figure.data]
     assert {"expected band", "expected", "n033", "n001"} <= set(names)
     observed = figure.data[names.index("n033")]
@@ -113,11 +113,12 @@ def test_many_lines_are_all_grey_siblings() -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [(812_400.0, "watts", "812 kW"), (71.24, "celsius", "71.2 °C"), (0.5, "ratio", "50 %"), (None, "watts", "unknown"),
-     (float("nan"), "celsius", "unknown"), (1.755e9, "hertz", "1.75 GHz"), (0.0, "watts", "0 W")],
+     (float("nan"), "celsius", "unknown"), (1.755e9, "hertz", "1,755 MHz"), (72.0 * 2**30, "bytes", "72 GiB"),
+     (1.5e9, "bytes_per_second", "1.5 GB/s"), (0.0, "watts", "0 W")],
 )  # fmt: skip
 def test_numbers_are_written_with_their_unit(value: float | None, unit: str, text: str) -> None:
     assert words.quantity(value, unit) == text
 
 
 def test_a_reach_is_said_in_words() -> None:
-    assert words.reach(["crac/c", "gpu/1", "gpu/2", "node/n"]) == "2 GPUs, 1 node and 1 CRAC unit"
+    assert words.reach(["crac/c", "gpu/1", "gpu/2", "node/n"]) == "2 GPUs, 1 node and 1 cooling unit"

@@ -74,14 +74,19 @@ class HallClock:
             self._event, self._wall, self._ahead = event, self._real.now(), step_ns
 
 
+_MOST_STEPS_BEHIND = 3
+
+
 class _Teller:
-    """Tells the bus what the hall says, at the hall's pace."""
+    """Tells the bus what the hall says, at the hall's pace, but no faster than it is judged."""
 
     def __init__(
         self, simulator: Simulator, clock: HallClock, running: House, stop: Stop, writer: RecordingWriter | None
     ) -> None:
         self._simulator, self._clock, self._stop, self._writer = simulator, clock, stop, writer
         self._producer = running.bus.producer()
+        self._unscored = running.unscored
+        self._most_unscored = 0
         self._heads = HeadCache()
         self._steps = simulator.steps()
         self._step_ns = round(simulator.config.step_seconds * SECOND)
@@ -98,14 +103,18 @@ class _Teller:
             return
         self._tell(step)
         self._clock.reached(step.now, self._step_ns)
+        while self._unscored() > self._most_unscored and not self._stop.wait(0.005):
+            continue
         self._due = max(self._due + self._pause, self._real.now() - SECOND)
         self._real.sleep((self._due - self._real.now()) / SECOND)
 
     def _tell(self, step: Step) -> None:
         for event in step.events:
             self._producer.produce(EVENTS, (event.label("node") or "").encode(), encode_event(event))
-        for frame in self._simulator.frames(step):
+        frames = self._simulator.frames(step)
+        for frame in frames:
             self._producer.produce(FRAMES, frame.node.encode(), encode_frame(frame, self._heads))
+        self._most_unscored = max(self._most_unscored, _MOST_STEPS_BEHIND * len(frames))
         if self._writer is not None:
             self._writer.write(step.block, "simulator")
             for event in step.events:

@@ -43,6 +43,7 @@ class House:
     metrics: ParquetStore
     incidents: SqlIncidentStore
     repaired: tuple[str, ...]
+    unscored: Callable[[], int]  # how many messages wait for the scorer
 
 
 @contextmanager
@@ -123,7 +124,7 @@ def house(
         repaired = list(metrics.repaired)
         if under_way:
             repaired.append(f"{under_way} notifications were under way when the last run ended; they are sent again")
-        yield House(address, bus, stats, metrics, incidents, tuple(repaired))
+        yield House(address, bus, stats, metrics, incidents, tuple(repaired), judged.lag)
 
 
 class _Shown:

@@ -71,6 +71,10 @@ class Running:
         for reader in self._readers:
             reader.start()
 
+    def seconds_so_far(self) -> float:
+        """Return how long it has been running."""
+        return time.monotonic() - self._began
+
     def wait_for_address(self) -> str:
         """Return its address as soon as it has told it."""
         self._told.wait(_STARTS_WITHIN_SECONDS)

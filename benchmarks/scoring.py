@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 
 import numpy as np
 from river.anomaly import HalfSpaceTrees
 
-from cli import bench_scoring
-from coldaisle.codec import LayoutCache, decode_frame
-
-
-def bare_decode(nodes: int = 63, seconds: int = 20) -> float:
-    """Return samples a second of decoding frames and nothing else: what any scorer pays first."""
-    fleet, layouts = bench_scoring.Fleet(nodes), LayoutCache()
-    used, samples = 0.0, 0
-    for second in range(seconds):
-        messages = fleet.scrape(second)
-        start = time.process_time()
-        samples += sum(len(decode_frame(message, layouts)) for message in messages)
-        used += time.process_time() - start
-    return samples / used
+from cli import bench
+from cli.progress import Progress
 
 
 def half_space_trees(samples: int = 4000) -> float:
@@ -34,17 +24,33 @@ def half_space_trees(samples: int = 4000) -> float:
     return samples / (time.process_time() - start)
 
 
-def run() -> dict[str, float]:
-    """Return our rates and the peers', and how many times river's rate ours is."""
-    result = bench_scoring.run()
-    result["bare_decode_samples_per_second"] = bare_decode()
-    result["river_half_space_trees_samples_per_second"] = half_space_trees()
-    ours = result["scoring_100k_series_samples_per_second"]
-    result["scoring_over_river_ratio"] = ours / result["river_half_space_trees_samples_per_second"]
-    result["cost_100k_over_1k_ratio"] = result["scoring_1k_series_samples_per_second"] / ours
-    return result
+def run(quick: bool = False) -> list[bench.Figure]:
+    """Return the figures of ``coldaisle bench``, river's rate, and ours over river's and over bare decoding."""
+    figures = bench.measure(bench.QUICK if quick else bench.FULL, Progress("bench", quiet=True))
+    found = {figure.key: figure.value for figure in figures}
+    river = half_space_trees()
+    ours, bare = found["scoring_samples_per_second"], found["decode_samples_per_second"]
+    return [
+        *figures,
+        bench.Figure("river_half_space_trees_samples_per_second", "river, HalfSpaceTrees", river),
+        bench.Figure("scoring_over_river_ratio", "score over river", ours / river),
+        bench.Figure("scoring_over_bare_decode_ratio", "score over bare decode", ours / bare),
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller fleets; rougher")
+    parser.add_argument("--json", action="store_true", help="print one object instead of a table")
+    args = parser.parse_args()
+    on = bench.machine()
+    figures = run(args.quick)
+    if args.json:
+        print(json.dumps({"machine": on, **{figure.key: figure.value for figure in figures}}))
+        return
+    print(bench.table(figures, on))
 
 
 if __name__ == "__main__":
-    for name, value in run().items():
-        print(f"{name}: {value:,.4g}")
+    main()

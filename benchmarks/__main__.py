@@ -1,0 +1,46 @@
+"""``python -m benchmarks [NAME...]``: every benchmark of the house, or the named ones, one after another."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+BENCHMARKS = {
+    "scoring": "samples a second and memory, beside a bare decode loop and river",
+    "detectors": "what level, peers and calibration cost a sample, by size of fleet and group",
+    "simulator": "a simulated hall of 10,000 GPUs",
+    "incident_store": "questions of a history of 100,000 incidents",
+    "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
+}
+
+
+def main() -> int:
+    """Run what was asked for; return 1 where one failed."""
+    listed = "\n".join(f"  {name:16} {what}" for name, what in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"Measures this machine.\n\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which (default: all but score_real_data)")
+    args = parser.parse_args()
+    unknown = [name for name in args.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    failed = []
+    for name in args.names or [name for name in BENCHMARKS if name != "score_real_data"]:
+        print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
+        began = time.perf_counter()
+        # A process each: what one leaves in memory must not weigh on the next.
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
+            failed.append(name)
+        print(f"   {time.perf_counter() - began:.0f} s", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -255,7 +255,9 @@ class Judge:
         """Say where one part of a round is evidence; nearly all samples are told by their tail alone."""
         who, tail, expected, spread, score, raw = opinions
         self.tail[ids], self.expected[ids], self.spread[ids] = tail, expected, spread
-        unsure = tail <= np.sqrt(self.threshold)
+        # Where calibration has lived too little to call anything rare, many spreads that last are believed.
+        certain = np.abs(score) >= self._settings.certain_spreads
+        unsure = (tail <= np.sqrt(self.threshold)) | certain
         calm = ~unsure
         exceeds, ripe = np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.bool_)
         at = np.flatnonzero(unsure)
@@ -265,7 +267,8 @@ class Judge:
             floor = np.maximum(self._floor[by, metric], self._floor_ratio[by, metric] * usual)
             odd = (np.abs(raw[at]) >= _STILL_ODD) & (score[at] * raw[at] > 0)
             harmful = self._table.harm[ids[at]] * score[at] >= 0
-            exceeds[at] = (tail[at] < self.threshold) & odd & (away >= floor) & harmful
+            rare = (tail[at] < self.threshold) | certain[at]
+            exceeds[at] = rare & odd & (away >= floor) & harmful
             calm[at] = away < 0.5 * floor
         run = self._run[ids]
         at = np.flatnonzero(exceeds | (run > 0))
@@ -285,7 +288,7 @@ class Judge:
     def _weigh(self, verdict: Verdict, weight: Floats, rare: Floats) -> None:
         """Set to 0 what must not teach: the detectors what is odd, the calibrator what may be evidence."""
         ids, tail = verdict.ids, verdict.tail
-        odd = tail < self._settings.protect_tail_probability
+        odd = (tail < self._settings.protect_tail_probability) | verdict.exceeds
         before = self._odd[ids]
         at = np.flatnonzero(odd | (before > 0))
         if len(at):
@@ -295,7 +298,8 @@ class Judge:
             lasting = odd[at] & (seconds - since >= self._settings.relearn_seconds)
             weight[at[odd[at] & ~lasting]] = 0.0
             # The calibrator must see the tail of normal life too, or it would think normal life ever narrower.
-            rare[at[odd[at] & ~lasting & (tail[at] < self.threshold)]] = 0.0
+            evidence = (tail[at] < self.threshold) | verdict.exceeds[at]
+            rare[at[odd[at] & ~lasting & evidence]] = 0.0
         if self.threshold > self._settings.protect_tail_probability:
             rare[(tail < self.threshold) & ~odd] = 0.0
 

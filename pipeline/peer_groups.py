@@ -18,8 +18,9 @@ class PeerGroups:
     """
     Groups series of one metric, kind of entity and sensor label whose owners are comparable.
 
-    * A metric that load moves: the nodes that run the same job with the same hardware; on nodes without a job, all
-      of the same hardware without a job.
+    * A metric that load moves: the nodes that run the same job with the same hardware. A node without a job stands
+      alone, since what idles and what serves requests have nothing in common: the GPUs and fans within it are
+      each other's peers. Where no job is known at all, everything of the same hardware is one group.
     * A steady metric (inlets, voltages): everything of that kind on the site, whatever runs there.
     * Flags, settings and error counters: none; rules read them.
 
@@ -56,10 +57,11 @@ class PeerGroups:
         changed: list[int] = []
         moved: list[int] = []
         table = self._table
+        jobs_known = bool(self._topology.of_kind("job"))
         for source in sources:
             members = self._members.get(source, [])
             name = table.sources.values[source]
-            job = self._job(name)
+            job = self._job(name) or (f"alone:{name}" if jobs_known else "")
             sku = self._sku(name) or frozenset(int(table.metric[i]) for i in members)
             for number in members:
                 group = self._group(number, job, sku)

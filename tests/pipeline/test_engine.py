@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from coldaisle.anomaly import Anomaly, Phase
 from coldaisle.clock import SECOND
@@ -70,6 +71,25 @@ def test_one_hot_gpu_among_its_siblings_is_found_and_explained() -> None:
     assert finding.explanation.startswith("GPU temperature 75 °C, 15 °C above its 4 siblings (60 °C) since ")
     assert finding.window is not None
     assert set(finding.window.peers) == {f"gpu/GPU-{i}" for i in range(4)}
+
+
+class Unsure(PlainTails):
+    """A calibrator that has seen too little to call anything rarer than one in a hundred."""
+
+    def tail(self, detector: int, family: NDArray[np.int32], score: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(super().tail(detector, family, score), 0.01)
+
+
+def test_many_spreads_that_last_are_believed_before_anything_can_be_called_rare() -> None:
+    found: dict[float, list[Anomaly]] = {}
+    for certain in (4.0, 1000.0):
+        limits = EngineSettings(allowed_lateness_seconds=3, grace_seconds=10, certain_spreads=certain)
+        scorer = Engine([FirstLevel(), PlainPeers()], Unsure(), BOOK, Topology(), limits, SelfStats())
+        found[certain] = [
+            each for second in range(20) for each in scorer.process([hall(second)], START + second * SECOND)
+        ]
+    assert [each.entity for each in found[4.0]] == ["gpu/GPU-h"]
+    assert found[1000.0] == []
 
 
 @settings(derandomize=True, max_examples=25, deadline=None)

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coldaisle.anomaly import Anomaly
 from coldaisle.clock import HOUR, SECOND
-from coldaisle.detector import Calibrator, Detector
+from coldaisle.detector import Calibrator, Detector, Ids
 from coldaisle.event import Event
 from coldaisle.frame import Block, Frame
 from coldaisle.live import LiveView
@@ -88,7 +89,8 @@ class Engine:
                 found += self._quality.complain(arrived.invalid, arrived.skewed, now)
                 if len(arrived.good.ids):
                     self._ticks.add(arrived.good)
-                    self._silences.arrive(arrived.good.ids, arrived.good.timestamps)
+                    ends = self._ends(arrived.good.ids)
+                    self._silences.arrive(arrived.good.ids[ends], arrived.good.timestamps[ends])
                     self._watermark.observe(int(arrived.good.timestamps.max()), now)
             return found + self._move(now)
 
@@ -178,7 +180,8 @@ class Engine:
             if not len(samples.ids):
                 continue
             self._learn_gaps(samples)
-            found += self._silences.hear(samples.ids, samples.timestamps, tick.end)
+            ends = self._ends(samples.ids)
+            found += self._silences.hear(samples.ids[ends], samples.timestamps[ends], tick.end)
             self._evidence.note(tick.end, samples.ids, samples.values)
             found += self._limits.check(samples)
             found += self._quality.note(samples)
@@ -186,6 +189,11 @@ class Engine:
             if verdict is not None:
                 found += self._opinions.decide(verdict)
         return found + self._quality.check(tick.end)
+
+    def _ends(self, ids: Ids) -> NDArray[np.int64]:
+        """Return where each run of samples of one entity ends: enough to know who was heard, and when."""
+        entity = self._table.entity[ids]
+        return np.append(np.flatnonzero(entity[1:] != entity[:-1]), len(ids) - 1)
 
     def _learn_gaps(self, samples: Round) -> None:
         told = samples.gaps > 0

@@ -144,7 +144,7 @@ def table(figures: list[Figure], on: dict[str, Any]) -> str:
         f"{on['processor']}, {on['cores']} cores, Python {on['python']}, load {on['load_average']} at the start",
         "One thread of one process. Samples a second of processor time: what others do on the machine does not count.",
         "score: decode, ingest, level and peers on every metric, calibration, limits, silences, findings;",
-        "160 series a node, scraped each 10 s, one in 500 lost. As shipped: each metric has the detectors that suit it.",
+        "160 series a node, scraped each 10 s, one in 500 lost; as shipped: each metric has what suits it.",
         "",
         f"{'what':{width}} {'figure':>14} {'budget':>16}  met?",
     ]

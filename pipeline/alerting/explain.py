@@ -140,7 +140,7 @@ class _Teller:
         text = self._plain(track, track.best.summary or track.best.explanation)
         more = len(track.series) - 1
         if more > 0:
-            text += f" (and {number(more, 'more sensor')})"
+            text += f" ({more + 1:,} sensors)"
         return text or f"{track.name} on {self._called(track.entity)}"
 
     def _consequences(self) -> list[Track]:

@@ -46,9 +46,9 @@ def base(colours: Palette, **layout: Any) -> go.Figure:
     return figure
 
 
-def _times(timestamps: Sequence[int] | NDArray[np.int64], zone: tzinfo) -> list[str]:
-    """Times as the reader's wall clock shows them; plotly draws what it is given."""
-    return [words.moment(int(t), zone).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] for t in timestamps]
+def _times(timestamps: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return times in milliseconds since 1970, which plotly draws in the time zone of the browser: the reader's."""
+    return np.asarray(timestamps, dtype=np.int64).astype(np.float64) / 1e6
 
 
 def _axes(figure: go.Figure, colours: Palette, y_title: str) -> None:
@@ -56,6 +56,7 @@ def _axes(figure: go.Figure, colours: Palette, y_title: str) -> None:
     figure.update_xaxes(
         **line,
         showgrid=False,
+        type="date",
         tickfont={"size": 11},
         automargin=True,
         nticks=6,
@@ -79,12 +80,12 @@ def evidence(window: Window, name: str, started_at: int, colours: Palette, tone:
     """
     divisor, symbol = words.scale(window.unit, _largest(window.observed))
     figure = base(colours, margin={"l": 8, "r": 12, "t": 8, "b": 8}, hovermode="x unified", height=240)
-    at = _times(window.timestamps, zone)
+    at = _times(window.timestamps)
 
     def scaled(values: Sequence[float | None]) -> list[float | None]:
         return [None if v is None or not math.isfinite(v) else v / divisor for v in values]
 
-    if len(window.low) == len(at) == len(window.high) and at:
+    if len(window.low) == len(at) == len(window.high) and len(at):
         figure.add_scatter(x=at, y=scaled(window.low), mode="lines", line={"width": 0}, hoverinfo="skip", name="low")
         figure.add_scatter(
             x=at,
@@ -141,7 +142,7 @@ def evidence(window: Window, name: str, started_at: int, colours: Palette, tone:
                 "font": {"size": 11, "color": colours.critical},
             },
         )
-    if at and window.timestamps[0] <= started_at <= window.timestamps[-1]:
+    if len(at) and window.timestamps[0] <= started_at <= window.timestamps[-1]:
         mark(figure, started_at, f"began {words.time_of_day(started_at, zone)}", colours, zone)
     _axes(figure, colours, symbol)
     return figure
@@ -149,7 +150,7 @@ def evidence(window: Window, name: str, started_at: int, colours: Palette, tone:
 
 def mark(figure: go.Figure, timestamp: int, text: str, colours: Palette, zone: tzinfo) -> None:
     """Mark a moment with a dotted line and words above it."""
-    at = _times([timestamp], zone)[0]
+    at = float(_times([timestamp])[0])
     figure.add_shape(
         type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line={"width": 1, "color": colours.ink, "dash": "dot"}
     )
@@ -206,14 +207,14 @@ def explore(
         name = names[position] if position < len(names) else str(line.series)
         traces.append(
             {
-                "type": "scatter", "x": _times(times, zone), "y": (values / divisor).tolist(), "mode": "lines",
+                "type": "scatter", "x": _times(times), "y": values / divisor, "mode": "lines",
                 "name": name, "line": style, "connectgaps": False,
                 "hovertemplate": f"<b>%{{y:.4~g}} {symbol}</b> · %{{x|%H:%M:%S}}<br>{name}<extra></extra>",
             }
         )  # fmt: skip
     shapes = []
     for event in events if len(events) <= _MOST_RULED else ():
-        at = _times([event.timestamp], zone)[0]
+        at = float(_times([event.timestamp])[0])
         shapes.append(
             {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper",
              "line": {"width": 1, "color": colours.muted, "dash": "dot"}}
@@ -222,7 +223,7 @@ def explore(
         shown = events[:_MOST_EVENTS]
         traces.append(
             {
-                "type": "scatter", "x": _times([event.timestamp for event in shown], zone), "y": [1.0] * len(shown),
+                "type": "scatter", "x": _times([event.timestamp for event in shown]), "y": [1.0] * len(shown),
                 "yaxis": "y2", "mode": "markers", "name": "events", "showlegend": False,
                 "text": [f"<b>{event.kind} {event.code}</b><br>{_short(event.text)}" for event in shown],
                 "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
@@ -243,7 +244,7 @@ def explore(
         )
     _axes(figure, colours, symbol)
     if limits is not None:
-        figure.update_xaxes(range=_times(limits, zone))
+        figure.update_xaxes(range=_times(limits).tolist())
     return figure
 
 
@@ -254,7 +255,7 @@ def _named(figure: go.Figure, line: Line, name: str, divisor: float, colours: Pa
         return
     last = int(known[-1])
     figure.add_annotation(
-        x=_times([line.timestamps[last]], zone)[0], y=float(line.values[last]) / divisor, text=f"<b>{name}</b>",
+        x=float(_times([line.timestamps[last]])[0]), y=float(line.values[last]) / divisor, text=f"<b>{name}</b>",
         showarrow=False, xanchor="right", yanchor="bottom", yshift=3, font={"size": 11, "color": colours.accent},
         bgcolor=colours.surface, opacity=0.92,
     )  # fmt: skip
@@ -296,13 +297,13 @@ def events_line(
     for own, colour, size in ((False, colours.unknown, 9), (True, tone, 13)):
         chosen = [event for event in events if event[2] is own]
         figure.add_scatter(
-            x=_times([at for at, *_ in chosen], zone), y=[0.5] * len(chosen), mode="markers",
+            x=_times([at for at, *_ in chosen]), y=[0.5] * len(chosen), mode="markers",
             text=[_short(said) for _, said, _ in chosen], hovertemplate="%{text}<br>%{x|%H:%M:%S}<extra></extra>",
             marker={"symbol": "diamond", "size": size, "color": colour}, cliponaxis=False,
         )  # fmt: skip
     _axes(figure, colours, "")
     figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True)
-    figure.update_xaxes(range=_times(limits, zone))
+    figure.update_xaxes(range=_times(limits).tolist())
     first = next(((at, said) for at, said, own in sorted(events) if own), None)
     if first is not None:
         mark(figure, first[0], f"{words.time_of_day(first[0], zone)}", colours, zone)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ SCORE = "score"
 _STATE_WORDS = ("no telemetry", "fine", "info", "warning", "critical")
 _MOST_MARKS = 600  # shapes over cells; more would hide the picture
 _MOST_WRITTEN = 64  # cells whose value is written into them
+_ROOMY = 84.0  # pixels of a cell that holds a word
 _LEAST_FOR_GAPS = 5.0  # pixels of a cell below which gaps would be most of the picture
 _MOST_LABELS = 120  # racks with a name above them
 _STRANGE_ENOUGH = 0.625  # ten decades of tail probability; the darkest colour
@@ -34,6 +35,7 @@ class Drawn:
     cell_pixels: float = 12.0
     names: Sequence[str] = ()  # [cells] for people; empty = the entities' own
     here: str = ""  # the entity that is ringed
+    titles: Mapping[str, str] = field(default_factory=dict)  # id of an incident -> its title
 
     @property
     def gap(self) -> int:
@@ -80,8 +82,9 @@ def hall_values(picture: Picture, view: str) -> tuple[NDArray[np.float64], float
     return picture.values, float(low), float(high)
 
 
-def hall_hover(picture: Picture) -> list[str]:
-    """Return what hovering over each cell says: value, expected, siblings, score, incident."""
+def hall_hover(picture: Picture, titles: Mapping[str, str] | None = None) -> list[str]:
+    """Return what hovering over each cell says: value, expected, siblings, score, incident (by its title)."""
+    known = titles or {}
     unit = words.unit_of(picture.metric) if picture.metric else ""
     title = words.metric_title(picture.metric) if picture.metric else ""
     columns = (picture.values, picture.low, picture.high, picture.siblings, picture.scores)
@@ -103,7 +106,7 @@ def hall_hover(picture: Picture) -> list[str]:
                 parts.append(f"siblings {words.number(siblings / divisor)} {symbol}")
         parts.append("score: warming up" if math.isnan(score) else f"score {score:.2f}")
         if name:
-            parts.append(f"{_STATE_WORDS[state]}: open incident {name[:8]}")
+            parts.append(f"<b>{_STATE_WORDS[state]}</b>: {_fitting(known.get(name, f'open incident {name[:8]}'), 60)}")
         texts.append("<br>".join(parts))
     return texts
 
@@ -218,24 +221,30 @@ def _texts(picture: Picture, view: str, drawn: Drawn) -> tuple[list[list[str]], 
     """What hovering says; and, where cells are few, what is written into them."""
     place = picture.arrangement
     names = drawn.names or [name_of(cell) for cell in place.cells]
-    titles = place.words([f"<b>{name}</b><br>{text}" for name, text in zip(names, hall_hover(picture), strict=True)])
+    titles = place.words(
+        [f"<b>{name}</b><br>{text}" for name, text in zip(names, hall_hover(picture, drawn.titles), strict=True)]
+    )
     if len(place.cells) > _MOST_WRITTEN:
         return titles, []
     unit = words.unit_of(picture.metric) if picture.metric else ""
+    seen = picture.values[np.isfinite(picture.values)]
+    divisor, _ = words.scale(unit, float(np.median(np.abs(seen))) if len(seen) else 0.0)
     texts = []
     for name, state, value, score in zip(
         names, picture.state.tolist(), picture.values.tolist(), picture.scores.tolist(), strict=True
     ):
         label = name.rpartition(" GPU ")[2] if " GPU " in name else name.rpartition("-")[2]
+        roomy = drawn.cell_pixels >= _ROOMY
         if state == hall.UNKNOWN:
-            shown = "no telemetry"
+            shown = "no telemetry" if roomy else "×"
         elif view == SCORE:
             shown = "–" if math.isnan(score) else f"{score:.2f}"
         elif view == STATE:
-            shown = {hall.CRITICAL: "● ", hall.WARNING: "▲ ", hall.INFO: "◆ "}.get(state, "") + _STATE_WORDS[state]
+            shape = {hall.CRITICAL: "● ", hall.WARNING: "▲ ", hall.INFO: "◆ "}.get(state, "")
+            shown = shape + _STATE_WORDS[state] if roomy else shape
         else:
-            shown = words.quantity(value, unit)
-        texts.append(f"{label}<br><b>{shown}</b>" if drawn.cell_pixels >= 56 else f"<b>{shown}</b>")
+            shown = words.quantity(value, unit) if roomy else words.number(value / divisor)
+        texts.append(f"{label}<br><b>{shown}</b>" if roomy else f"<b>{shown}</b>")
     return titles, place.words(texts if drawn.cell_pixels >= 30 else [""] * len(texts))
 
 

@@ -35,12 +35,16 @@ def matchers_for(incident: Incident, topology: Topology) -> tuple[Matcher, ...]:
     if all(incident.suspect in chain for chain in chains) and kind_of(incident.suspect) != "site":
         return (_named(incident.suspect),)
     if len(touched) <= _MOST_NAMED:
-        pattern = "|".join(re.escape(entity) for entity in touched)
+        pattern = "|".join(_exactly(entity) for entity in touched)
         return (Matcher("entity", Operator.MATCHES, pattern),) if len(touched) > 1 else (_named(touched[0]),)
-    rules = "|".join(re.escape(name) for name in dict.fromkeys(alert.name for alert in alerts))
+    rules = "|".join(_exactly(name) for name in dict.fromkeys(alert.name for alert in alerts))
     shared = [above for above in chains[0] if kind_of(above) != "site" and all(above in chain for chain in chains)]
     where = (_named(shared[0]),) if shared else ()
     return (Matcher("alertname", Operator.MATCHES, rules), *where)
+
+
+def _exactly(text: str) -> str:
+    return re.escape(text).replace("\\-", "-")  # outside of brackets a hyphen means itself, and is easier to read
 
 
 def _named(entity: str) -> Matcher:
@@ -52,7 +56,7 @@ def said(matchers: Sequence[Matcher], topology: Topology) -> str:
     parts = []
     for one in matchers:
         if one.name == "entity" and one.operator is Operator.MATCHES:
-            parts.append(words.counted_things(one.value.count("|") + 1, "entity", "entities"))
+            parts.append(words.reach(re.sub(r"\\(.)", r"\1", name) for name in one.value.split("|")))
         elif one.name == "alertname":
             parts.append(words.counted_things(one.value.count("|") + 1, "rule", "rules"))
         elif one.operator is Operator.EQUAL:

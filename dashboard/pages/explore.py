@@ -22,11 +22,11 @@ from dashboard.theme import palette
 
 _RANGES = {"15m": 15 * MINUTE, "1h": HOUR, "6h": 6 * HOUR, "24h": 24 * HOUR, "7d": 7 * 24 * HOUR}
 _RANGE_WORDS = {"15m": "15 minutes", "1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-_MOST_POINTS = 20_000
+_MOST_POINTS = 16_000
 _MOST_SERIES = 64
 _MOST_EVENTS = 40
 _MOST_ROWS = 12
-_REFRESH_SECONDS = 5
+_REFRESH_SECONDS = 10
 _PREFERRED = ("gpu_temperature_celsius", "gpu_power_watts", "node_power_watts", "node_cpu_utilization_ratio")
 
 

@@ -22,6 +22,7 @@ from dashboard.theme import palette
 _MOST_TALL = 600
 _LINE_PIXELS = 30
 _WORDS_EVERY = 4  # ticks: the words of hovering are most of an update's bytes
+_CHARTS_EVERY = 20  # ticks
 _MOST_SMALL = 2000  # cells up to which words travel with every tick
 
 
@@ -63,12 +64,15 @@ def layout(reader: Reader, address: Address) -> Any:
                                         ],
                                         className="section-head",
                                     ),
-                                    html.Div(_hall(reader, picture, view, address), id="fleet-hall"),
+                                    html.Div(_hall(reader, picture, view, address, incidents), id="fleet-hall"),
                                     html.P(_caption(picture, at), className="caption", id="fleet-caption"),
                                 ],
                                 className="panel hall",
                             ),
+                            *([html.Div(one) for one in place_parts.around(at, topology)] if at else []),
+                            html.Div(place_parts.frame(at) if at else None, id="fleet-charts"),
                             html.Div(numbers, id="fleet-numbers"),
+                            dcc.Store(id="fleet-place", data=at),
                         ],
                         className="fleet-main",
                     ),
@@ -165,26 +169,30 @@ def _key(picture: Picture | None, view: str) -> str:
     return "" if picture is None else f"{view}:{hash(picture.arrangement.cells)}"
 
 
-def _drawn(reader: Reader, picture: Picture, address: Address) -> Drawn:
+def _drawn(reader: Reader, picture: Picture, address: Address, incidents: list[Incident]) -> Drawn:
     topology = reader.backends.topology()
     return Drawn(
         cell_pixels=places.hall_pixels(address.screen) / max(1, picture.arrangement.width),
         names=[words.short(cell, topology) for cell in picture.arrangement.cells],
+        titles={one.id: one.title for one in incidents},
         here=address.get("at") if kind_of(address.get("at")) == "gpu" else "",
     )
 
 
-def _hall(reader: Reader, picture: Picture | None, view: str, address: Address) -> Any:
+def _hall(reader: Reader, picture: Picture | None, view: str, address: Address, incidents: list[Incident]) -> Any:
     hidden = dcc.Graph(id="hall-graph", style={"display": "none"})
     if picture is None:
         waiting = "The hall appears here as soon as a collector has reported a node."
         return [components.empty("▨", "No telemetry yet", waiting), hidden]
     if not picture.arrangement.cells:
         return [html.P("No GPU or node depends on it; its own numbers stand below.", className="muted"), hidden]
-    figure = hall_figure.hall_heatmap(picture, view, palette(address.theme), _drawn(reader, picture, address))
+    figure = hall_figure.hall_heatmap(
+        picture, view, palette(address.theme), _drawn(reader, picture, address, incidents)
+    )
     lines = picture.arrangement.height
-    most = _MOST_TALL if address.screen > 640 else 20 * lines + 24
-    each = 72 if lines == 1 else 56 if len(picture.arrangement.blocks) == 1 else _LINE_PIXELS
+    alone = len(picture.arrangement.blocks) == 1
+    most = _MOST_TALL if address.screen > 640 or alone else 20 * lines + 24
+    each = 72 if lines == 1 else 56 if alone else _LINE_PIXELS
     return dcc.Graph(
         id="hall-graph",
         figure=figure,
@@ -240,17 +248,32 @@ def register(app: Dash, reader: Reader) -> None:
         same = fresh["hall"] == known.get("hall") and picture is not None and bool(picture.arrangement.cells)
         change: Any = no_update
         if same and picture is not None:
-            drawn = _drawn(reader, picture, address)
+            drawn = _drawn(reader, picture, address, incidents)
             with_words = len(picture.arrangement.cells) <= _MOST_SMALL or tick % _WORDS_EVERY == 0
             change = _patch(hall_figure.hall_patch(picture, view, palette(theme), drawn, with_words))
         return (
             no_update if fresh["strip"] == known.get("strip") else strip,
             no_update if fresh["cards"] == known.get("cards") else cards,
-            no_update if same or fresh["hall"] == known.get("hall") else _hall(reader, picture, view, address),
+            no_update
+            if same or fresh["hall"] == known.get("hall")
+            else _hall(reader, picture, view, address, incidents),
             change,
             numbers,
             fresh,
         )
+
+    @on(
+        app,
+        Output("fleet-charts", "children"),
+        Input("fleet-place", "data"),
+        Input("fleet-tick", "n_intervals"),
+        State("theme", "data"),
+        State("zone", "data"),
+    )
+    def draw(at: str | None, tick: int | None, theme: str, zone: str) -> Any:
+        if not at or (tick or 0) % _CHARTS_EVERY or at not in reader.backends.topology():
+            raise PreventUpdate
+        return place_parts.charts(reader, Address("/", {"at": at}, theme, zone))
 
     @on(
         app,
@@ -271,12 +294,13 @@ def register(app: Dash, reader: Reader) -> None:
         address = before.with_(view=view if view != hall_figure.STATE else None)
         if address.get("view") == before.get("view"):
             raise PreventUpdate
-        whole = reader.picture(reader.open_incidents(), _metric(view))
+        incidents = reader.open_incidents()
+        whole = reader.picture(incidents, _metric(view))
         picture = _narrowed(reader, whole, address)
         known = Patch()
         known["hall"] = _key(picture, view)
         return (
-            _hall(reader, picture, view, address),
+            _hall(reader, picture, view, address, incidents),
             components.legend(view, _scale(whole, view)),
             known,
             address.search,

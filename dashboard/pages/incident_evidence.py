@@ -20,7 +20,7 @@ from coldaisle.topology import kind_of
 from dashboard import components, figures, words
 from dashboard.pages import place_parts
 from dashboard.pages.address import Address
-from dashboard.reader import Reader, matcher_for
+from dashboard.reader import Reader
 from dashboard.theme import Palette, look, palette
 
 _MOST_CHARTS = 4
@@ -146,14 +146,12 @@ def _curve(incident: Incident, reader: Reader, entity: str, colours: Palette, to
     topology = reader.backends.topology()
     for metric in place_parts.telling(kind_of(entity), (), own or reader.backends.metrics.metrics())[:2]:
         try:
-            lines = reader.lines(metric, matcher_for(entity), start, end, 400, 1)
-            mates = place_parts.siblings(reader, entity, metric, start, end)
+            found = place_parts.beside(reader, entity, metric, start, end)
         except ColdaisleError:
             return None  # the events and the sentences above stand without it
-        if not lines or len(lines[0].timestamps) < 2:
+        if found is None or len(found[0].timestamps) < 2:
             continue
-        mine = lines[0].series
-        drawn = [*(line for line in mates if line.series != mine and len(line.timestamps)), lines[0]]
+        drawn = [*found[1], found[0]]
         names = [words.short(topology.entity_of(line.series.labels), topology) for line in drawn]
         figure = figures.explore(
             drawn, metric, colours, zone, limits=(start, end), names=names, lit=len(drawn) - 1, tone=tone

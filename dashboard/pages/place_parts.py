@@ -57,36 +57,38 @@ def telling(kind: str, strange: Sequence[str], have: Sequence[str]) -> list[str]
 
 
 def numbers(reader: Reader, address: Address) -> Any:
-    """Return what stands around the place, the charts that tell most of it, and its numbers."""
-    at = address.get("at")
-    live = reader.backends.live()
+    """Return what the place itself measures now."""
+    at, live = address.get("at"), reader.backends.live()
     rows = numbers_of(live, at) if live is not None else []
-    beside = around(at, reader.backends.topology())
-    if kind_of(at) in _WITHIN and not rows:
-        charts = [drawn for metric in _WITHIN[kind_of(at)] if (drawn := _spread(reader, address, metric)) is not None]
-        asked = html.Span("last hour, the one that stands out in colour", className="muted")
-        drawn = (
-            [components.section("Inside", html.Div(charts, className="small-charts"), aside=asked)] if charts else []
-        )
-        return html.Div([*beside, *drawn])
-    if not rows:
-        return html.Div([*beside, html.P("It sends no telemetry of its own.", className="muted")])
-    strange = [one.series.metric for one in rows if one.score >= _STRANGE]
-    charts = [
-        drawn
-        for metric in telling(kind_of(at), strange, [one.series.metric for one in rows])
-        if (drawn := _chart(reader, address, metric)) is not None
-    ]
-    asked = html.Span("last hour, siblings in grey", className="muted")
-    return html.Div(
-        [
-            *beside,
-            components.section("The last hour", html.Div(charts, className="small-charts"), aside=asked)
-            if charts
-            else None,
-            components.section("Now", html.Div(_table(rows, at), className="table-wrap")),
-        ]
-    )
+    if rows:
+        return components.section("Now", html.Div(_table(rows, at), className="table-wrap"))
+    return None if kind_of(at) in _WITHIN else html.P("It sends no telemetry of its own.", className="muted")
+
+
+def frame(at: str) -> Any:
+    """Return the room that the charts will take, so that nothing moves when they come."""
+    count = len(_WITHIN.get(kind_of(at), _TELLING.get(kind_of(at), ())))
+    room = [html.Figure(html.Div(className="small-room"), className="small-chart") for _ in range(count)]
+    return components.section("The last hour", html.Div(room, className="small-charts")) if room else None
+
+
+def charts(reader: Reader, address: Address) -> Any:
+    """Return the last hour of what tells most of the place, beside its siblings; of what is inside a rack or a row."""
+    at, live = address.get("at"), reader.backends.live()
+    if kind_of(at) in _WITHIN:
+        drawn = [_spread(reader, address, metric) for metric in _WITHIN[kind_of(at)]]
+        said = "all inside in grey, what stands out in colour"
+    else:
+        rows = numbers_of(live, at) if live is not None else []
+        strange = [one.series.metric for one in rows if one.score >= _STRANGE]
+        chosen = telling(kind_of(at), strange, [one.series.metric for one in rows])
+        drawn = [_chart(reader, address, metric) for metric in chosen]
+        said = "siblings in grey"
+    known = [one for one in drawn if one is not None]
+    if not known:
+        return None
+    aside = html.Span(f"{said} · times in {words.zone_word(reader.now(), address.zone)}", className="muted")
+    return components.section("The last hour", html.Div(known, className="small-charts"), aside=aside)
 
 
 def around(at: str, topology: Topology) -> list[Any]:
@@ -156,39 +158,42 @@ def _small(figure: Any, metric: str, at: str) -> html.Figure:
 
 def _chart(reader: Reader, address: Address, metric: str) -> Any:
     at, now = address.get("at"), reader.now()
-    mine = matcher.parse(matcher_for(at))
     try:
-        lines = reader.lines(metric, matcher_for(at), now - HOUR, now, 240, 1)
-        mates = siblings(reader, at, metric, now - HOUR, now)
+        found = beside(reader, at, metric, now - HOUR, now)
     except ColdaisleError:
         return None  # the table beside it still tells the present
-    if not lines or not len(lines[0].timestamps):
+    if found is None:
         return None
-    others = [line for line in mates if not all_match(mine, dict(line.series.labels)) and len(line.timestamps)]
-    drawn = [*others, lines[0]]
+    mine, others = found
+    drawn = [*others, mine]
     topology = reader.backends.topology()
     names = [words.short(topology.entity_of(line.series.labels), topology) for line in drawn]
     figure = figures.explore(
-        drawn, metric, palette(address.theme), address.zone, reader.expected_band(lines[0].series),
+        drawn, metric, palette(address.theme), address.zone, reader.expected_band(mine.series),
         limits=(now - HOUR, now), names=names, lit=len(drawn) - 1,
     )  # fmt: skip
     figure.update_layout(annotations=())  # the page says already whose line it is
     return _small(figure, metric, at)
 
 
-def siblings(reader: Reader, at: str, metric: str, start: int, end: int) -> Sequence[Line]:
-    """Return the same metric on what stands beside ``at``: a node's other GPUs, a rack's other nodes."""
+def beside(reader: Reader, at: str, metric: str, start: int, end: int) -> tuple[Line, list[Line]] | None:
+    """
+    Return the line of ``at`` and those of what stands beside it: a node's other GPUs, a rack's other nodes.
+
+    None where ``at`` has no samples in the span. Raises ConfigError, Transient.
+    """
     topology = reader.backends.topology()
     kind, parent = kind_of(at), topology.parent(at)
-    if parent is None:
-        return ()
-    if kind == "gpu" and kind_of(parent) == "node":
-        return reader.lines(metric, matcher_for(parent), start, end, 240, _MOST_SIBLINGS)
-    mates = [name_of(one) for one in topology.children(parent) if kind_of(one) == kind][:_MOST_SIBLINGS]
-    if not mates or kind == "site":
-        return ()
-    pattern = "|".join(re.escape(name) for name in mates)
-    return reader.lines(metric, f'{kind}=~"{pattern}"', start, end, 240, _MOST_SIBLINGS)
+    match, own = matcher_for(at), matcher.parse(matcher_for(at))
+    if parent is not None and kind == "gpu" and kind_of(parent) == "node":
+        match = matcher_for(parent)
+    elif parent is not None and kind != "site":
+        mates = [name_of(one) for one in topology.children(parent) if kind_of(one) == kind and one != at]
+        pattern = "|".join(re.escape(name) for name in (name_of(at), *mates[: _MOST_SIBLINGS - 1]))
+        match = match if ":" in name_of(at) else f'{kind}=~"{pattern}"'
+    lines = [line for line in reader.lines(metric, match, start, end, 240, _MOST_SIBLINGS) if len(line.timestamps)]
+    mine = next((line for line in lines if all_match(own, dict(line.series.labels))), None)
+    return None if mine is None else (mine, [line for line in lines if line is not mine])
 
 
 def _table(rows: Sequence[Number], at: str) -> html.Table:

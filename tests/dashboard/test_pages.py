@@ -67,12 +67,15 @@ def test_an_incident_is_followed_from_the_hall_to_history(browser: Any, address:
     assert "2 open incidents" in page.inner_text("#fleet-status")
     assert "of 1,024" in page.inner_text("#fleet-status")
 
-    # Row B is the second of four: a click on any of its cells leads to its incident.
+    # Row B is the second of four: a click on any of its cells leads to its rack, and from there to what is wrong.
     box = page.locator("#hall-graph .nsewdrag").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.34)
     page.mouse.move(box["x"] + box["width"] * 0.4 + 2, box["y"] + box["height"] * 0.34)
     page.wait_for_selector("#hall-graph .hoverlayer .hovertext")
     page.mouse.click(box["x"] + box["width"] * 0.4 + 2, box["y"] + box["height"] * 0.34)
+    page.wait_for_selector(".way h2:has-text('rack B')")
+    assert "at=rack%2FB" in page.url
+    page.click("a.card.incident")
     page.wait_for_selector("#incident-head h1")
     assert page.inner_text("#incident-head h1") == TITLE
     assert "/incidents/" in page.url
@@ -98,8 +101,44 @@ def test_an_incident_is_followed_from_the_hall_to_history(browser: Any, address:
     assert watched.complaints == []
 
 
+def test_anything_is_found_from_any_page_and_leads_to_its_place(browser: Any, address: str) -> None:
+    watched = Watched(browser, address)
+    page = watched.page
+    page.goto(f"{address}/health")
+    page.wait_for_selector("#health-content .panel")
+    page.keyboard.press("/")
+    page.wait_for_selector("#search-text:visible")
+    page.keyboard.type("n033 gpu2")
+    page.wait_for_selector(".hit:has-text('n033-gpu2')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".way h2:has-text('n033-gpu2')")
+    page.wait_for_selector("#fleet-charts .js-plotly-plot")
+    assert "GPU temperature" in page.inner_text("#fleet-numbers")
+    page.keyboard.press("u")
+    page.wait_for_selector(".way h2:has-text('node n033')")
+    assert watched.complaints == []
+
+
+def test_an_incident_is_muted_with_a_reason_and_heard_again(browser: Any, address: str) -> None:
+    watched = Watched(browser, address)
+    page = watched.page
+    page.goto(f"{address}/incidents/9f31c2aa77b04e15")
+    page.wait_for_selector("#incident-head h1")
+    page.keyboard.press("s")
+    page.wait_for_selector("#silence-comment:visible")
+    page.click("#silence-do")
+    page.wait_for_selector("text=a silence needs a comment")
+    page.fill("#silence-comment", "pump is being changed")
+    page.click("#silence-do")
+    page.wait_for_selector(".muted-bar:has-text('pump is being changed')")
+    page.click(".muted-bar button")
+    page.wait_for_selector(".muted-bar", state="detached")
+    assert watched.complaints == []
+
+
 @pytest.mark.parametrize(
-    "path", ["/", "/incidents/9f31c2aa77b04e15", "/history", "/explore?match=node%3D%22n033%22", "/health"]
+    "path",
+    ["/", "/?at=rack/B03", "/incidents/9f31c2aa77b04e15", "/history", "/explore?match=node%3D%22n033%22", "/health"],
 )
 def test_on_a_phone_nothing_scrolls_sideways(browser: Any, address: str, path: str) -> None:
     watched = Watched(browser, address, 390, 844)

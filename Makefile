@@ -22,7 +22,7 @@ $(UV):
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/uv.lock
 
 $(VENV)/.base: requirements/base.lock pyproject.toml | $(UV)
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/base.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement requirements/base.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 

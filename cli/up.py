@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.service import Stop
-from cli.settings import Settings, collectors, read, topology_of
+from cli.settings import CollectorEntry, Settings, collectors, read, topology_of
 from coldaisle.clock import SystemClock
 from coldaisle.codec import encode_event, encode_frame
 from coldaisle.selfstats import SelfStats
@@ -44,6 +44,8 @@ def with_options(settings: Settings, args: argparse.Namespace) -> Settings:
 def run(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM; 0 after an orderly stop, 1 when a role failed."""
     settings = with_options(read(args.config), args)
+    if args.config is None:
+        settings = settings.model_copy(update={"collectors": (CollectorEntry(kind="host"),)})
     clock, stop = SystemClock(), Stop()
     configured = collectors(settings, str(args.config or "defaults"))
     topology = topology_of(settings)

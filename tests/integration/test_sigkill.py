@@ -160,6 +160,7 @@ def nothing_shown_is_lost(data: Path, witness: Witness, box: Inbox) -> None:
         assert {one.id for one in kept.values() if one.severity.value != "info"} <= opened
 
 
+@pytest.mark.timeout(600)  # thirty starts of a few seconds each, and this machine may be busy
 def test_thirty_kills_lose_nothing_that_was_shown(tmp_path: Path) -> None:
     chance, data = random.Random(11), tmp_path / "data"
     witness, killed_while = Witness(), Counter[str]()

@@ -193,6 +193,14 @@ def test_an_event_of_the_last_second_before_an_orderly_stop_is_not_forgotten(tmp
         assert [one["state"] for one in json.loads(listed.out)["incidents"]] == ["open"]
 
 
+def test_without_a_configuration_it_watches_this_machine(tmp_path: Path) -> None:
+    with running("up", "--port", 0, cwd=tmp_path) as house:
+        assert house.line.startswith("Coldaisle watches host: http://127.0.0.1:")
+        until(lambda: "node_memory_total_bytes" in house.text("/api/v1/metrics"), 20)
+        assert house.terminate() == 0
+    assert (tmp_path / "data" / "incidents.sqlite").exists()
+
+
 def test_beyond_loopback_nothing_is_told_without_the_token(tmp_path: Path) -> None:
     token = "correct horse battery staple"
     (tmp_path / "up.toml").write_text('[serve]\nhost = "0.0.0.0"\nport = 0\ntoken = "${TOKEN}"\n')

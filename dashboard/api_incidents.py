@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from coldaisle.incident import Incident
 from coldaisle.store import IncidentQuery
-from coldaisle.store.incident_json import incident_to_public
+from coldaisle.store.incident_json import incident_to_public, window_to_json
 from dashboard import actions, filters, silencing
 from dashboard.api_bodies import (
     MOST_ROWS,
@@ -81,6 +81,19 @@ def incidents(reader: Reader) -> APIRouter:
     @router.get("/incidents/{incident_id}", summary="One incident; an unambiguous prefix of its id will do")
     def get(incident_id: Id) -> dict[str, Any]:
         return incident_to_public(actions.found(reader.backends, incident_id))
+
+    @router.get("/incidents/{incident_id}/evidence", summary="What was seen beside what was expected, as frozen")
+    def evidence(incident_id: Id) -> dict[str, Any]:
+        incident = actions.found(reader.backends, incident_id)
+        return {
+            "evidence": [
+                {"alert": alert.name, "entity": anomaly.entity, "explanation": anomaly.explanation,
+                 "window": window_to_json(anomaly.window)}
+                for alert in incident.alerts
+                for anomaly in alert.anomalies
+                if anomaly.window is not None
+            ]
+        }  # fmt: skip
 
     def done(change: Callable[[], Incident]) -> dict[str, Any]:
         return incident_to_public(change())

@@ -129,6 +129,12 @@ def test_a_silence_is_made_listed_and_ended(client: TestClient) -> None:
     assert client.post(f"/api/v1/silences/{identity}/expire", json={}).status_code == 404
 
 
+def test_the_frozen_evidence_of_an_incident_can_be_read(reading: TestClient) -> None:
+    found = reading.get(f"/api/v1/incidents/{ID}/evidence").json()["evidence"]
+    assert {one["entity"] for one in found} >= {"node/n033"}
+    assert len(found[0]["window"]["timestamps"]) == len(found[0]["window"]["observed"])
+
+
 def test_an_incident_is_muted_with_all_that_it_reaches_and_heard_again(client: TestClient) -> None:
     body = {"duration_seconds": 7200, "comment": "pump work", "actor": "jo"}
     made = client.post(f"/api/v1/incidents/{ID}/silence", json=body)

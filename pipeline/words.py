@@ -29,6 +29,9 @@ _PLAIN = {
     "lanes": "lanes",
     "percent": "%",
     "rows": "rows",
+    "count": "",
+    "average": "",
+    "generation": "",
 }
 _KINDS = {"gpu": "GPU", "nic": "NIC", "psu": "power supply", "pdu": "PDU", "ups": "UPS", "crac": "CRAC", "cdu": "CDU"}
 

@@ -7,8 +7,6 @@ import gzip
 import os
 import resource
 import socket
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -154,22 +152,6 @@ def test_incidents_of_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 # --- a full disk ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "coldaisle-test", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("may not mount a small disk here: NO COMMAND MET A FULL DISK")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def noisy_csv(path: Path, count: int) -> None:

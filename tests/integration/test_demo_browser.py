@@ -97,9 +97,11 @@ def test_the_first_incident_is_followed_from_the_hall_to_history(browser: Any, t
                 page.goto(house.address + path)
                 page.wait_for_selector("#page > *")
                 page.wait_for_load_state("networkidle")
+                if path == "/":
+                    page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached", timeout=60_000)
                 page.screenshot(path=pictures / f"{name}-phone.png")
                 wide = page.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)")
                 assert wide <= 390, f"{path} scrolls sideways"
-        assert house.terminate() == 0
+        assert house.terminate(within_seconds=20.0) == 0
         assert "Traceback" not in house.err
     assert complaints == []

@@ -193,6 +193,45 @@ def test_an_event_of_the_last_second_before_an_orderly_stop_is_not_forgotten(tmp
         assert [one["state"] for one in json.loads(listed.out)["incidents"]] == ["open"]
 
 
+def test_a_disk_that_fills_up_is_said_once_and_costs_no_sample(tmp_path: Path, small_disk: Path) -> None:
+    with exporter(one_gpu(0)) as page, inbox() as box:
+        config = write_config(tmp_path, page, box)
+        data = small_disk / "data"
+        with running("up", "--config", config, "--data", data, cwd=tmp_path) as house:
+            until(lambda: stored_samples(data) > 0, 20)
+            ballast = small_disk / "ballast"
+            fill(ballast)
+            until(lambda: "No space left" in house.err, 20)
+            before = page.scrapes
+            until(lambda: page.scrapes >= before + 6, 20)
+            assert house.get("/healthz") == {"status": "ok"}
+            lines = [line for line in house.err.splitlines() if "store has trouble" in line]
+            assert len(lines) == 1, house.err
+            assert str(data) in lines[0]
+            ballast.unlink()
+            until(lambda: "store works again" in house.err, 20)
+            assert house.terminate() == 0
+            assert "Traceback" not in house.err
+            told = page.scrapes
+        times = {
+            row["timestamp"]
+            for path in (data / SAMPLES).rglob("*.parquet")
+            for row in pq.read_table(path).to_pylist()
+            if row["metric"] == "gpu_temperature_celsius"
+        }
+        assert len(times) >= told - 1
+
+
+def fill(ballast: Path) -> None:
+    """Take what room a disk has left."""
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
 def test_without_a_configuration_it_watches_this_machine(tmp_path: Path) -> None:
     with running("up", "--port", 0, cwd=tmp_path) as house:
         assert house.line.startswith("Coldaisle watches host: http://127.0.0.1:")

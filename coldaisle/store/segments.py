@@ -9,12 +9,13 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from coldaisle.clock import HOUR, rfc3339
 from coldaisle.errors import Transient
@@ -45,12 +46,31 @@ def labels_text(labels: Labels) -> str:
     return json.dumps(dict(labels), ensure_ascii=False, separators=(",", ":"))
 
 
+class _Order(NamedTuple):
+    """The order of every known series in a segment, and their words in it; worked out once, until more are known."""
+
+    known: Numbering
+    rank: NDArray[np.int64]  # of each number
+    metrics: Any  # string arrays of Arrow, by rank
+    labels: Any
+
+
+def _order(known: Numbering) -> _Order:
+    named = [(series.metric, labels_text(series.labels)) for series in known.series]
+    in_order = sorted(range(len(named)), key=named.__getitem__)
+    rank = np.empty(len(named), np.int64)
+    rank[in_order] = np.arange(len(named))
+    metrics, labels = (pa.array([named[i][part] for i in in_order], pa.string()) for part in (0, 1))
+    return _Order(known, rank, metrics, labels)
+
+
 class Segments:
     """The segments below one folder: ``date=YYYY-MM-DD/hour=HH/*.parquet``. One writer, any number of readers."""
 
     def __init__(self, folder: Path, stats: SelfStats) -> None:
         self.folder = folder
         self._stats = stats
+        self._order: _Order | None = None
 
     def hours(self, start: int, end: int) -> Iterator[tuple[int, Path]]:
         """Yield (first ns, folder) of the hours that touch [start, end], the oldest first."""
@@ -74,19 +94,12 @@ class Segments:
 
     def _write_hour(self, first: int, rows: Rows, known: Numbering) -> None:
         numbers, times, values = rows
-        used = np.unique(numbers)
-        named = [(known.series[n].metric, labels_text(known.series[n].labels)) for n in used.tolist()]
-        in_order = sorted(range(len(used)), key=named.__getitem__)
-        rank = np.empty(len(used), np.int64)
-        rank[in_order] = np.arange(len(used))
-        ranks, times, values = once((rank[np.searchsorted(used, numbers)], times, values))
+        if self._order is None or self._order.known is not known or len(self._order.rank) < len(known.series):
+            self._order = _order(known)
+        _, rank, metrics, labels = self._order
+        ranks, times, values = once((rank[numbers], times, values))
         codes = pa.array(ranks)
-        columns = [
-            pa.array([named[i][0] for i in in_order], pa.string()).take(codes),
-            pa.array([named[i][1] for i in in_order], pa.string()).take(codes),
-            pa.array(times).cast(SCHEMA.types[2]),
-            pa.array(values),
-        ]
+        columns = [metrics.take(codes), labels.take(codes), pa.array(times).cast(SCHEMA.types[2]), pa.array(values)]
         table = pa.table(columns, schema=SCHEMA)
         folder = self.folder / _day(first) / _hour(first)
         self._place(folder, lambda path: _write_table(table, path))

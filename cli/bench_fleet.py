@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from coldaisle.clock import SECOND
@@ -82,6 +84,7 @@ class Fleet:
         return Frame("bench", f"n{node:05}", self._layouts[node], np.full(SERIES_PER_NODE, at), values)
 
 
+@lru_cache(maxsize=1024)
 def _layout(node: str) -> Layout:
     series: list[Series] = []
     for gpu in range(8):

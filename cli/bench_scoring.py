@@ -146,7 +146,7 @@ def encoding(nodes: int, scrapes: int) -> Rate:
 def bytes_per_series(nodes: int) -> float:
     """Return what the role ``score`` holds for each series: words, table, detectors, evidence, known messages."""
     fleet = Fleet(nodes)
-    seconds = [fleet.messages(second) for second in range(3 * fleet.interval_seconds)]
+    seconds = [fleet.messages(second) for second in range(2 * fleet.interval_seconds)]
     gc.collect()
     tracemalloc.start(1)
     before = tracemalloc.get_traced_memory()[0]

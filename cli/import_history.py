@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import TextIO
 
 import pyarrow as pa
 
 from cli.history_samples import Collector, Columns, History
 from cli.history_tables import Table, batches
+from cli.progress import Progress
 from cli.sensor_status import status_events
 from coldaisle.clock import rfc3339
 from coldaisle.errors import ConfigError, Transient
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     columns = _columns(args)
     dropped: Counter[str] = Counter()
     sizes = [_size(path) for path in args.files]
-    progress = _Progress(sum(sizes), sys.stderr, args.quiet)
+    progress = _Reading(sum(sizes), args.quiet)
     try:
         with RecordingWriter(args.output) as writer:
             collector = Collector(columns, dropped)
@@ -69,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
             history = collector.finish()
             if not len(history.times):
                 raise ConfigError(f"{', '.join(map(str, args.files))}: no row can be used{_reasons(dropped)}")
-            progress.say("writing")
             events = status_events(history)
             for event in events:
                 writer.write_event(event)
@@ -149,36 +147,17 @@ def _reasons(dropped: Counter[str]) -> str:
     return "".join(f"; {count:,} rows: {reason}" for reason, count in sorted(dropped.items()))
 
 
-class _Progress:
-    """A bar on a terminal, a line every tenth elsewhere."""
+class _Reading:
+    """Shows how many bytes of all files together are read."""
 
-    def __init__(self, total: int, out: TextIO, quiet: bool) -> None:
+    def __init__(self, total: int, quiet: bool) -> None:
         self._total = max(total, 1)
-        self._out = out
-        self._quiet = quiet
-        self._bar = out.isatty()
-        self._last = -1
+        self._progress = Progress("reading", quiet)
         self.done = 0  # bytes of the files before this one
 
     def __call__(self, read: int) -> None:
-        percent = min(100 * (self.done + read) // self._total, 100)
-        if self._quiet or percent // (1 if self._bar else 10) <= self._last:
-            return
-        self._last = percent // (1 if self._bar else 10)
-        if self._bar:
-            self._out.write(f"\rreading [{'#' * (percent // 4):<25}] {percent:3d} %")
-        else:
-            self._out.write(f"reading {percent} %\n")
-        self._out.flush()
-
-    def say(self, what: str) -> None:
-        """Show what happens now that all is read."""
-        if not self._quiet:
-            self._out.write(f"\r{what:<40}" if self._bar else f"{what}\n")
-            self._out.flush()
+        self._progress.show((self.done + read) / self._total)
 
     def end(self) -> None:
-        """Leave the terminal's line as it was."""
-        if self._bar and not self._quiet:
-            self._out.write(f"\r{'':<40}\r")
-            self._out.flush()
+        """End the line."""
+        self._progress.done()

@@ -50,6 +50,9 @@ def looking(browser: Any, address: str, width: int, height: int, scheme: str, co
     )
     try:
         yield page
+    except BaseException as error:
+        error.add_note(f"{page.url} showed: {page.inner_text('body')[:1500]!r}; complaints: {complaints}")
+        raise
     finally:
         context.close()
 

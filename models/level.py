@@ -25,7 +25,7 @@ FASTEST = 1.0 / 16.0
 """No sample weighs more than this after warm-up, however long the gap before it."""
 RESOLUTION = 1e-6
 """Changes below this share of the value are rounding."""
-CHUNK = 8192
+CHUNK = 4096
 """Samples worked on at a time, so that the intermediate arrays stay in the processor's cache."""
 
 Floats = NDArray[np.float64]

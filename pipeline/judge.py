@@ -24,7 +24,7 @@ _STILL_ODD = 2.0  # spreads: evidence needs the present sample to be odd too, no
 _TEST_SECONDS = 60.0  # findings need persistence, so a look at a series counts once a minute
 _LEAST = 1e-9  # of a threshold: no calibration is honest about rarer things
 _MOST = 1e-4
-_PART = 8192  # samples worked on at a time, so that the intermediate arrays stay in the processor's cache
+_PART = 4096  # samples worked on at a time, so that the intermediate arrays stay in the processor's cache
 
 
 class Verdict(NamedTuple):

@@ -213,6 +213,7 @@ def test_units_are_brought_to_their_base() -> None:
     ]
 
 
+@pytest.mark.integration
 @pytest.mark.real_data
 @pytest.mark.skipif(not IPMI.exists(), reason="the Harvard IPMI day is not there; set COLDAISLE_DATA")
 def test_the_harvard_day_becomes_a_recording(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from time import monotonic
 
 from cli.service import Stop, Worker
 from cli.settings import Settings
@@ -74,10 +75,9 @@ def house(
         from dashboard.source import Backends, Health
 
         engine = engine_of(settings, rules, copy_of(topology), stats)
-        shown = _Shown(copy_of(topology), engine.view, clock)
+        shown = _Shown(copy_of(topology), engine.view)
         served_at: list[str] = []
         notify = notify_of(settings.receivers, clock, lambda: "".join(served_at))
-        about = {"coldaisle": version("coldaisle")}
         backends = Backends(
             live=shown.view,
             topology=lambda: shown.topology,
@@ -87,7 +87,9 @@ def house(
             clock=clock,
             hall=settings.hall,
             notify=notify,
-            health=lambda: Health(not stop.failed, (stop.failure,) if stop.failed else (), about),
+            health=lambda: Health(
+                not stop.failed, (stop.failure,) if stop.failed else (), {"coldaisle": version("coldaisle")}
+            ),
         )
         address = stack.enter_context(
             serve(create_app(backends, settings.serve), settings.serve.host, settings.serve.port)
@@ -118,7 +120,8 @@ def house(
         reader = Reader(DeadLetters(bus.producer(), stats), stats)
         judged = bus.consumer(Scorer.topics, Scorer.group)
         score = Scorer(judged, bus.producer(), engine, reader, clock, stats)
-        stack.enter_context(Worker("score", score.step, stop, score.close, judged.lag))
+
+        stack.enter_context(Worker("score", lambda: shown.after(score.step()), stop, score.close, judged.lag))
         keeper = _Keeper(metrics, clock, settings.storage.retention_days)
         stack.enter_context(Worker("retention", keeper.step, stop))
         repaired = list(metrics.repaired)
@@ -128,23 +131,29 @@ def house(
 
 
 class _Shown:
-    """The scorer's picture for the pages, copied at most once a second however many people look."""
+    """
+    The scorer's picture for the pages, copied once a second by the scorer's own thread.
 
-    def __init__(self, topology: Topology, view: Callable[[], LiveView], clock: Clock) -> None:
+    Anybody else would copy tables that grow under his hands.
+    """
+
+    def __init__(self, topology: Topology, view: Callable[[], LiveView]) -> None:
         self.topology = topology
-        self._view, self._clock = view, clock
-        self._lock = threading.Lock()
+        self._view = view
         self._last: LiveView | None = None
-        self._at = 0
+        self._due = 0.0
 
     def view(self) -> LiveView | None:
         """Return the newest picture, or None before the first telemetry."""
-        with self._lock:
-            now = self._clock.now()
-            if self._last is None or now - self._at >= 1_000_000_000:
-                self._last, self._at = self._view(), now
-                self._learn(self._last)
-            return self._last if self._last.series else None
+        last = self._last
+        return last if last is not None and last.series else None
+
+    def after(self, _judged: object) -> None:
+        """Copy the picture after a step of the scorer, in its thread, if the last one is a second old."""
+        if monotonic() >= self._due:
+            view = self._view()
+            self._learn(view)
+            self._last, self._due = view, monotonic() + 1.0
 
     def _learn(self, view: LiveView) -> None:
         for series, entity in zip(view.series, view.entities, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -182,5 +183,7 @@ def write(sheets: Collection[Sheet], folder: Path, kind: str) -> list[Path]:
         ) from error
     finally:
         for partial in temporary:
-            partial.unlink(missing_ok=True)
+            # Below something that is no folder there is nothing to remove.
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
     return targets

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
 from time import monotonic
 from types import MappingProxyType
 
@@ -180,22 +183,22 @@ class MemoryBus:
                 self._changed.wait(left)
 
     def _ready(self, member: MemoryConsumer, max_messages: int) -> list[Message]:
-        """Take what is there, an equal share from each partition so that none starves. Called with the lock."""
-        waiting = {
-            partition: log.end - position
-            for partition, position in member.positions.items()
-            if (log := self._topics[partition.topic].logs[partition.number]).end > position
-        }
-        found: list[Message] = []
-        for rank, partition in enumerate(sorted(waiting, key=waiting.__getitem__)):
+        """
+        Take what is there, the oldest first whatever its partition. Called with the lock.
+
+        A reader that has fallen behind thus catches up in the order of time: were one partition read far
+        ahead of the others, what waits in those would look late.
+        """
+        logs: list[Iterator[Message]] = []
+        for partition, position in member.positions.items():
             log = self._topics[partition.topic].logs[partition.number]
-            position = member.positions[partition]
-            share = -(-(max_messages - len(found)) // (len(waiting) - rank))
-            count = min(waiting[partition], share)
-            first = position - log.base
             # The front of a deque is near; readers far behind its end are near its front.
-            found += [log.messages[first + step] for step in range(count)]
-            member.positions[partition] = position + count
+            waiting = islice(log.messages, position - log.base, None)
+            logs.append(waiting)
+        oldest_first = merge(*logs, key=attrgetter("timestamp"))
+        found = list(islice(oldest_first, max_messages))
+        for message in found:
+            member.positions[message.partition] = message.offset + 1
         return found
 
     def _commit(self, member: MemoryConsumer, next_offsets: Mapping[Partition, int]) -> None:

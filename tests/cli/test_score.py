@@ -247,3 +247,11 @@ def test_a_budget_that_means_nothing_is_refused(
 
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such file" in refused(tmp_path, capsys, tmp_path / "nowhere.csv")
+
+
+def test_an_output_below_a_file_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table_file = save(table(), tmp_path / "a.csv")
+    assert main(["score", str(table_file), "--output", str(tmp_path / "a.csv" / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--output" in said

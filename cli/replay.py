@@ -111,15 +111,19 @@ class Replay:
         return evaluate(incidents, rows, alerts, self.anomalies, self.recording.span, self.topology)
 
 
+def step_ns(recording: Recording) -> int:
+    """Return how far a replay moves at once: twelve looks an interval, so that silence is noticed soon."""
+    interval_seconds = recording.interval_seconds if isfinite(recording.interval_seconds) else 60.0
+    # A step costs little where nothing came.
+    return round(min(max(interval_seconds / 12, 1.0), 5.0) * SECOND)
+
+
 def run(args: argparse.Namespace) -> int:
     """Replay and print; exit with 2 when the recording is wrong."""
     settings = read(args.config)
     recording = Recording(args.recording)
     replay = Replay(recording, settings)
-    # Twelve looks an interval: what falls silent is noticed soon, and a step costs little where nothing came.
-    interval_seconds = recording.interval_seconds if isfinite(recording.interval_seconds) else 60.0
-    step_ns = round(min(max(interval_seconds / 12, 1.0), 5.0) * SECOND)
-    replay.run(step_ns, Progress("replay", quiet=args.quiet or args.json), args.speed)
+    replay.run(step_ns(recording), Progress("replay", quiet=args.quiet or args.json), args.speed)
     if args.json:
         json.dump(document(replay), sys.stdout, indent=2)
         print()

@@ -16,7 +16,7 @@ from cli.service import Stop, Worker
 from cli.settings import Settings
 from cli.wiring import alerter_of, copy_of, engine_of, notifiers_of, notify_of, rules_of
 from coldaisle.bus.memory import MemoryBus
-from coldaisle.clock import DAY, HOUR, SECOND, Clock
+from coldaisle.clock import DAY, HOUR, SECOND, Clock, SystemClock
 from coldaisle.errors import ConfigError, Transient
 from coldaisle.incident import Incident
 from coldaisle.live import LiveView
@@ -30,6 +30,7 @@ from pipeline.deadletter import DeadLetters
 from pipeline.roles import Reader, Scorer, Storer
 
 _SWEEP_NS = HOUR
+_ASLEEP_SECONDS = 15.0  # between two looks at the bus, which never wait longer than half a second
 _LOCK = ".lock"
 OnChange = Callable[[Incident], None]
 
@@ -120,7 +121,8 @@ def house(
         reader = Reader(DeadLetters(bus.producer(), stats), stats)
         judged = bus.consumer(Scorer.topics, Scorer.group)
         score = Scorer(judged, bus.producer(), engine, reader, clock, stats)
-
+        if isinstance(clock, SystemClock):
+            score.notice_sleep(_ASLEEP_SECONDS)
         stack.enter_context(Worker("score", lambda: shown.after(score.step()), stop, score.close, judged.lag))
         keeper = _Keeper(metrics, clock, settings.storage.retention_days)
         stack.enter_context(Worker("retention", keeper.step, stop))

@@ -104,12 +104,28 @@ class Scorer:
         self._clock = clock
         self._stats = stats
         self._checkpoint = Checkpoint(consumer, [producer, reader.dead_letters])
+        self._asleep_ns: int | None = None
+        self._stepped_at = clock.now()
+        stats.describe("score_pauses_total", "counter", "Times that this process did not run for a while.")
+
+    def notice_sleep(self, seconds: float) -> None:
+        """
+        From now on take a longer time than ``seconds`` between two steps as this process's own absence.
+
+        For real clocks only: a laptop that was closed or a process that was stopped wakes to a clock that has
+        jumped, and would call everything silent that it did not hear.
+        """
+        self._asleep_ns = round(seconds * SECOND)
 
     def step(self, timeout_seconds: float = 0.5) -> list[Anomaly]:
         """Work once; return the findings announced. Raises Transient: call again after a pause."""
         messages = self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
         frames, events = self._reader.read(messages)
         now = self._clock.now()
+        away, self._stepped_at = now - self._stepped_at, now
+        if self._asleep_ns is not None and away > self._asleep_ns:
+            self._engine.resume(now, away)
+            self._stats.add("score_pauses_total")
         if events:
             self._engine.observe(events)
         found = self._engine.process(frames, now) if frames else self._engine.advance(now)

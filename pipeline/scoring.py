@@ -100,6 +100,12 @@ class Engine:
             self._watermark.advance(now)
             return self._move(now)
 
+    def resume(self, now: int, pause_ns: int) -> None:
+        """Say that this process did not run for ``pause_ns`` until ``now``; what was not heard then was not silent."""
+        with self._lock:
+            self._watermark.resume(now)
+            self._silences.excuse(pause_ns)
+
     def observe(self, events: Sequence[Event]) -> None:
         """Take note of jobs that start and end: they decide who is whose peer."""
         with self._lock:

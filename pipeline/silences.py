@@ -62,6 +62,11 @@ class Gaps:
         """Return the time of the newest sample that came, ns."""
         return max(int(self.last_seen[thing]), int(self._arrived[thing]))
 
+    def excuse(self, pause_ns: int) -> None:
+        """Take no account of a span in which nobody listened."""
+        heard = (self.last_seen > 0) & ~self.silent
+        self.last_seen[heard] += pause_ns
+
     def hear(self, things: NDArray[np.int32], timestamps: Times, size: int) -> NDArray[np.int64]:
         """Take note of samples; return the things that were silent and have come back."""
         newest = np.zeros(size, np.int64)
@@ -154,6 +159,11 @@ class Silences:
                 del self._part_members[source]
                 found += self._close([("part", source)], now)
         return found
+
+    def excuse(self, pause_ns: int) -> None:
+        """Take no account of a span in which nobody listened: this machine slept, not the fleet."""
+        self.sources.excuse(pause_ns)
+        self._entities.excuse(pause_ns)
 
     def check(self, now: int) -> list[Anomaly]:
         """Return findings on what is overdue at event time ``now``."""

@@ -39,3 +39,7 @@ class Watermark:
             return
         self._latest += now - self._seen_at
         self._seen_at = now
+
+    def resume(self, now: int) -> None:
+        """Say that nobody listened until ``now``: the time that passed is no evidence."""
+        self._seen_at = max(self._seen_at, now)

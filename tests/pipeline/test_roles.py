@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from coldaisle.anomaly import Phase
 from coldaisle.bus import DEADLETTERS, FRAMES, Message, Partition
 from coldaisle.clock import SECOND, ManualClock
 from coldaisle.codec import encode_frame
@@ -13,12 +14,13 @@ from coldaisle.errors import Permanent, Transient
 from coldaisle.frame import Frame, Sample
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import Series, labels
+from coldaisle.severity import Severity
 from coldaisle.topology import Topology
 from pipeline.checkpoint import Checkpoint
 from pipeline.deadletter import DeadLetters
 from pipeline.roles import Reader, Scorer
 from pipeline.rule_examples import PlainTails
-from pipeline.rulebook import RuleBook
+from pipeline.rulebook import RuleBook, SilenceRule
 from pipeline.scoring import Engine, EngineSettings
 
 
@@ -102,3 +104,24 @@ def test_too_much_poison_stops_the_role_with_a_clear_error() -> None:
     with pytest.raises(Permanent, match="3 of the last 3 messages of 'frames' cannot be read"):
         scorer(log, SelfStats()).step()
     assert log.committed == {}
+
+
+@pytest.mark.parametrize(("noticed", "findings"), [(True, 0), (False, 1)])
+def test_a_machine_that_slept_does_not_call_everybody_silent(noticed: bool, findings: int) -> None:
+    clock, stats, log = ManualClock(100 * SECOND), SelfStats(), Log([])
+    silent = SilenceRule(name="silent", on="silence", of="node", severity=Severity.PAGE, summary="{entity}")
+    engine = Engine([], PlainTails(), RuleBook([silent]), Topology(), EngineSettings(), stats)
+    role = Scorer(log, log, engine, Reader(DeadLetters(log, stats), stats), clock, stats)
+    if noticed:
+        role.notice_sleep(15.0)
+
+    found = []
+    for pause in [5] * 12 + [7200] + [5] * 12:
+        clock.advance(pause)
+        if pause > 5:
+            found += role.step()  # wakes before anybody has spoken
+        log.messages = [Message(Partition(FRAMES, 0), 0, b"n1", frame(1.0, clock.now() // SECOND), {}, 0)]
+        found += role.step()
+
+    assert sum(each.phase is Phase.OPENED for each in found) == findings
+    assert stats.get("score_pauses_total") == float(noticed)

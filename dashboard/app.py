@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas
 import uvicorn
 from dash import Dash
 from fastapi import FastAPI
@@ -22,6 +23,10 @@ from dashboard.reader import Reader
 from dashboard.security import Guard, content_policy
 from dashboard.settings import ServeConfig
 from dashboard.source import Backends
+
+# plotly looks into pandas as soon as anybody has begun to import it, and fails while that lasts; a store's
+# thread would begin at its first flush, under a page that is being drawn. So it is whole before we serve.
+PANDAS = pandas.__version__
 
 _ASSETS = Path(__file__).parent / "assets"
 _INDEX = """<!DOCTYPE html>

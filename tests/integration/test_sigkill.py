@@ -202,10 +202,13 @@ def test_thirty_kills_lose_nothing_that_was_shown(tmp_path: Path) -> None:
         # Left alone, everything that waits is delivered.
         box.answer = lambda: 204
         page.make = None
+        folder = next((data / "metrics" / "samples").glob("date=*/hour=*"))
+        (folder / NOT_FINISHED).write_bytes(b"PAR1 half a segment")
         with launched("up", "--config", config, cwd=tmp_path) as house:
             house.wait_for_address()
             until(lambda: not house.get("/api/v1/notifications", state="waiting", limit=1000)["notifications"], 60)
             assert house.terminate() == 0
+            repairs += "repaired: " in house.err
 
     nothing_shown_is_lost(data, witness, box)
     with closing(open_incidents(data, create=False)) as store:

@@ -101,6 +101,7 @@ def test_this_machine_and_two_exporters_become_pages_metrics_and_segments(tmp_pa
             assert "Coldaisle" in house.text("/explore")
 
             until(lambda: stored_samples(tmp_path / "data") > 0, 10)
+            assert until(lambda: page.scrapes > 2, 20)
             scrapes = page.scrapes
             assert house.terminate(within_seconds=10.0) == 0
             assert "Traceback" not in house.err

@@ -63,8 +63,36 @@ class Consumer(Protocol):
         """Return how many messages wait to be read."""
         ...
 
+    def behind(self) -> Mapping[Partition, int]:
+        """Return how many messages wait in each partition it holds. Raises Transient while the bus is away."""
+        ...
+
+    def seek(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Go on elsewhere in partitions that it holds; an offset that is no longer kept means the oldest one."""
+        ...
+
     def close(self) -> None:
         """Leave the group; what was not committed comes again to whoever reads next."""
+        ...
+
+
+class Watcher(Protocol):
+    """
+    Is told which partitions a consumer holds, always within ``poll`` or ``close`` and in the caller's thread.
+
+    What keeps state for each partition loads it in ``gained`` and saves it in ``losing``.
+    """
+
+    def gained(self, partitions: frozenset[Partition]) -> Mapping[Partition, int]:
+        """Take partitions on, before their messages; return where to go on where that is not what is committed."""
+        ...
+
+    def losing(self, partitions: frozenset[Partition]) -> None:
+        """Finish with partitions that are still held: flush, save, commit; they go when this returns."""
+        ...
+
+    def lost(self, partitions: frozenset[Partition]) -> None:
+        """Drop partitions that somebody else holds by now: save and commit nothing."""
         ...
 
 
@@ -75,8 +103,16 @@ class Bus(Protocol):
         """Return a producer, one for each thread."""
         ...
 
-    def consumer(self, topics: Iterable[str], group: str) -> Consumer:
+    def consumer(self, topics: Iterable[str], group: str, watcher: Watcher | None = None) -> Consumer:
         """Return a member of ``group``; one that never committed starts at the oldest message."""
+        ...
+
+    def reader(self, topics: Iterable[str]) -> Consumer:
+        """Return a consumer of its own that holds every partition, from the oldest message; it never commits."""
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions ``topic`` has. Raises Transient, Permanent when there is no such topic."""
         ...
 
     def close(self) -> None:

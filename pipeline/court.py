@@ -1,0 +1,96 @@
+"""Where samples are judged: by this process, or by whoever owns their peers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from coldaisle.anomaly import Anomaly
+from coldaisle.detector import Calibrator, Detector, Ids
+from coldaisle.selfstats import SelfStats
+from pipeline.engine_settings import EngineSettings
+from pipeline.evidence import Evidence
+from pipeline.findings import Findings
+from pipeline.judge import Judge
+from pipeline.opinions import Opinions
+from pipeline.rounds import Round
+from pipeline.rulebook import RuleBook
+from pipeline.series_table import SeriesTable
+
+
+class Court(Protocol):
+    """What the watch of sources hands its samples to, once they are in order and comparable."""
+
+    def reset(self, ids: Ids) -> None:
+        """Begin anew with ids."""
+        ...
+
+    def admit(self, ids: Ids) -> None:
+        """Take series on whose id or group is new."""
+        ...
+
+    def withhold(self, ids: Ids, at: int) -> None:
+        """Do not believe the peers of ``ids`` for a while after ``at``: their work has just changed."""
+        ...
+
+    def set_budget(self, gpus: int, series: int) -> None:
+        """Spread the alert budget over ``series`` of a fleet of ``gpus``."""
+        ...
+
+    def hear(self, end: int, samples: Round) -> list[Anomaly]:
+        """Take the samples of a tick that ended at ``end``; return the findings that are known by now."""
+        ...
+
+    def gone(self, ids: Ids, now: int) -> list[Anomaly]:
+        """Forget series, before their ids are freed; return the findings that this closes."""
+        ...
+
+
+class Bench:
+    """The court in one process: detectors, judge and opinions on one table of series."""
+
+    def __init__(self, table: SeriesTable, judge: Judge, evidence: Evidence, findings: Findings) -> None:
+        self.judge = judge
+        self.opinions = Opinions(table, judge, evidence, findings)
+
+    def reset(self, ids: Ids) -> None:
+        """Begin anew with ids."""
+        self.judge.reset(ids)
+
+    def admit(self, ids: Ids) -> None:
+        """Tell the detectors of new series or of new groups."""
+        self.judge.admit(ids)
+
+    def withhold(self, ids: Ids, at: int) -> None:
+        """Do not believe the peers of ``ids`` for a while after ``at``."""
+        self.judge.withhold(ids, at)
+
+    def set_budget(self, gpus: int, series: int) -> None:
+        """Spread the alert budget over ``series`` of a fleet of ``gpus``."""
+        self.judge.set_budget(gpus, series)
+
+    def hear(self, end: int, samples: Round) -> list[Anomaly]:
+        """Judge a round."""
+        verdict = self.judge.judge(samples)
+        return [] if verdict is None else self.opinions.decide(verdict)
+
+    def gone(self, ids: Ids, now: int) -> list[Anomaly]:
+        """Close what is open on series that are forgotten."""
+        found = self.opinions.gone(ids, now)
+        self.judge.forget(ids)
+        return found
+
+
+class Bar(NamedTuple):
+    """What judges by which measure: everything of a court that is not state."""
+
+    detectors: tuple[Detector, ...]
+    calibrator: Calibrator
+    rules: RuleBook
+    settings: EngineSettings
+    stats: SelfStats
+
+
+def bench_of(bar: Bar, table: SeriesTable, evidence: Evidence, findings: Findings) -> Bench:
+    """Return a bench on ``table``."""
+    judge = Judge(table, bar.detectors, bar.calibrator, bar.rules, bar.settings, bar.stats)
+    return Bench(table, judge, evidence, findings)

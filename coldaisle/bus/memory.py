@@ -11,7 +11,8 @@ from operator import attrgetter
 from time import monotonic
 from types import MappingProxyType
 
-from coldaisle.bus import Message, Partition, partition_of
+from coldaisle.bus import Message, Partition, Watcher, partition_of
+from coldaisle.bus.memory_group import Group, Member
 from coldaisle.clock import Clock, SystemClock
 from coldaisle.errors import Backpressure, Permanent, Transient
 from coldaisle.selfstats import SelfStats
@@ -42,14 +43,6 @@ class _Topic:
         self.groups: set[str] = set()
 
 
-class _Group:
-    """The members of a group and where it goes on."""
-
-    def __init__(self) -> None:
-        self.committed: dict[Partition, int] = {}
-        self.members: list[MemoryConsumer] = []
-
-
 class MemoryBus:
     """
     Topics of ``partitions`` logs each, shared by the threads of one process.
@@ -57,7 +50,8 @@ class MemoryBus:
     A message stays until every group that ever read its topic has committed it. A topic that holds
     ``max_bytes`` makes producers wait ``timeout_seconds`` and then refuses with Backpressure; one that no
     group reads (dead letters, say) forgets its oldest messages instead. Both are counted in ``stats``:
-    ``bus_refused_total``, ``bus_expired_total``. What it holds ends with the process.
+    ``bus_refused_total``, ``bus_expired_total``; what a reader could no longer read in
+    ``bus_skipped_total``. What the bus holds ends with the process.
     """
 
     def __init__(
@@ -76,7 +70,7 @@ class MemoryBus:
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
         self._topics: dict[str, _Topic] = {}
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, Group] = {}
         self._closed = False
         self._changed = threading.Condition()
 
@@ -84,18 +78,34 @@ class MemoryBus:
         """Return a producer, one for each thread."""
         return MemoryProducer(self)
 
-    def consumer(self, topics: Iterable[str], group: str) -> MemoryConsumer:
+    def consumer(self, topics: Iterable[str], group: str, watcher: Watcher | None = None) -> MemoryConsumer:
         """Return a member of ``group``; one that never committed starts at the oldest message."""
         with self._changed:
             self._refuse_if_closed()
             names = tuple(dict.fromkeys(topics))
             for name in names:
                 self._topic(name).groups.add(group)
-            member = MemoryConsumer(self, names, group)
-            of = self._groups.setdefault(group, _Group())
-            of.members.append(member)
-            self._assign(of)
-            return member
+            member = Member(names, watcher)
+            of = self._groups.setdefault(group, Group(self._base))
+            of.join(member, self._partitions)
+            self._changed.notify_all()
+            return MemoryConsumer(self, member, of)
+
+    def reader(self, topics: Iterable[str]) -> MemoryConsumer:
+        """Return a consumer that holds every partition; it keeps no message from being forgotten."""
+        with self._changed:
+            self._refuse_if_closed()
+            names = tuple(dict.fromkeys(topics))
+            for name in names:
+                self._topic(name)
+            alone = Group(self._base, commits=False)
+            member = Member(names, None)
+            alone.join(member, self._partitions)
+            return MemoryConsumer(self, member, alone)
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions ``topic`` has; a topic is made when it is first named."""
+        return self._partitions
 
     def close(self) -> None:
         """Let go of everything; safe to call twice."""
@@ -156,67 +166,6 @@ class MemoryBus:
         log.base += 1
         topic.bytes -= len(gone.key) + len(gone.value) + _OVERHEAD_BYTES
 
-    def _assign(self, group: _Group) -> None:
-        """Share the partitions of each topic among the members that read it; who keeps one goes on where it was."""
-        shares: dict[MemoryConsumer, dict[Partition, int]] = {member: {} for member in group.members}
-        for name in sorted({topic for member in group.members for topic in member.topics}):
-            readers = [member for member in group.members if name in member.topics]
-            for number, log in enumerate(self._topic(name).logs):
-                partition = Partition(name, number)
-                owner = readers[number % len(readers)]
-                start = max(group.committed.get(partition, 0), log.base)
-                shares[owner][partition] = owner.positions.get(partition, start)
-        for member, share in shares.items():
-            member.positions = share
-        self._changed.notify_all()
-
-    def _take(self, member: MemoryConsumer, max_messages: int, timeout_seconds: float) -> list[Message]:
-        until = monotonic() + timeout_seconds
-        with self._changed:
-            while True:
-                if member.closed:
-                    raise Permanent("this consumer is closed")
-                found = [] if self._closed else self._ready(member, max_messages)
-                left = until - monotonic()
-                if found or self._closed or left <= 0:
-                    return found
-                self._changed.wait(left)
-
-    def _ready(self, member: MemoryConsumer, max_messages: int) -> list[Message]:
-        """
-        Take what is there, the oldest first whatever its partition. Called with the lock.
-
-        A reader that has fallen behind thus catches up in the order of time: were one partition read far
-        ahead of the others, what waits in those would look late.
-        """
-        logs: list[Iterator[Message]] = []
-        for partition, position in member.positions.items():
-            log = self._topics[partition.topic].logs[partition.number]
-            # The front of a deque is near; readers far behind its end are near its front.
-            waiting = islice(log.messages, position - log.base, None)
-            logs.append(waiting)
-        oldest_first = merge(*logs, key=attrgetter("timestamp"))
-        found = list(islice(oldest_first, max_messages))
-        for message in found:
-            member.positions[message.partition] = message.offset + 1
-        return found
-
-    def _commit(self, member: MemoryConsumer, next_offsets: Mapping[Partition, int]) -> None:
-        with self._changed:
-            if member.closed:
-                raise Permanent("this consumer is closed")
-            group = self._groups[member.group]
-            for partition, offset in next_offsets.items():
-                if partition not in member.positions:
-                    raise Transient(f"{partition.topic}/{partition.number} went to another member of {member.group}")
-                end = self._topic(partition.topic).logs[partition.number].end
-                if offset > end:
-                    raise Permanent(f"{partition.topic}/{partition.number}: offset {offset} is beyond its end {end}")
-            for partition, offset in next_offsets.items():
-                group.committed[partition] = max(offset, group.committed.get(partition, 0))
-                self._trim(partition)
-            self._changed.notify_all()
-
     def _trim(self, partition: Partition) -> None:
         topic = self._topic(partition.topic)
         log = topic.logs[partition.number]
@@ -224,24 +173,19 @@ class MemoryBus:
         while log.messages and log.base < needed:
             self._drop_oldest(topic, log)
 
-    def _lag(self, member: MemoryConsumer) -> int:
-        with self._changed:
-            return sum(
-                self._topics[partition.topic].logs[partition.number].end - position
-                for partition, position in member.positions.items()
-            )
+    def _base(self, partition: Partition) -> int:
+        return self._topic(partition.topic).logs[partition.number].base
 
-    def _leave(self, member: MemoryConsumer) -> None:
-        with self._changed:
-            if member.closed:
-                return
-            member.closed = True
-            group = self._groups[member.group]
-            group.members.remove(member)
-            member.positions = {}
-            if group.members:
-                self._assign(group)
-            self._changed.notify_all()
+    def _end(self, partition: Partition) -> int:
+        return self._topic(partition.topic).logs[partition.number].end
+
+    def _within(self, partition: Partition, offset: int) -> int:
+        """Return ``offset``, or the oldest one kept where there is no such offset. Called with the lock."""
+        base = self._base(partition)
+        if base <= offset <= self._end(partition):
+            return offset
+        self._stats.add("bus_skipped_total", max(base - offset, 0), topic=partition.topic, reason="expired")
+        return base
 
 
 class MemoryProducer:
@@ -268,25 +212,136 @@ class MemoryProducer:
 class MemoryConsumer:
     """Reads the partitions of a MemoryBus that its group assigns to it."""
 
-    def __init__(self, bus: MemoryBus, topics: tuple[str, ...], group: str) -> None:
+    def __init__(self, bus: MemoryBus, member: Member, group: Group) -> None:
         self._bus = bus
-        self.topics = topics
-        self.group = group
-        self.positions: dict[Partition, int] = {}
-        self.closed = False
+        self._member = member
+        self._group = group
 
     def poll(self, max_messages: int, timeout_seconds: float) -> list[Message]:
-        """Return up to ``max_messages``, in order within a partition; waits at most ``timeout_seconds``."""
-        return self._bus._take(self, max_messages, timeout_seconds)
+        """
+        Return up to ``max_messages``, in order within a partition; waits at most ``timeout_seconds``.
+
+        Raises what the watcher raises. Where it cannot let go properly, the partitions go all the same and it is
+        told that they are lost; what it could not take on is offered again by the next poll.
+        """
+        until = monotonic() + timeout_seconds
+        while True:
+            self._settle()
+            with self._bus._changed:
+                if self._member.closed:
+                    raise Permanent("this consumer is closed")
+                found = [] if self._bus._closed else self._ready(max_messages)
+                left = until - monotonic()
+                if found or self._bus._closed or left <= 0:
+                    return found
+                if not self._member.unsettled:
+                    self._bus._changed.wait(left)
 
     def commit(self, next_offsets: Mapping[Partition, int]) -> None:
         """Say where the group goes on. Raises Transient where a partition has gone to another member."""
-        self._bus._commit(self, next_offsets)
+        with self._bus._changed:
+            if not self._group.commits:
+                raise Permanent("a reader without a group commits nothing")
+            self._refuse_what_moved(next_offsets)
+            for partition, offset in next_offsets.items():
+                end = self._bus._end(partition)
+                if offset > end:
+                    raise Permanent(f"{partition.topic}/{partition.number}: offset {offset} is beyond its end {end}")
+            for partition, offset in next_offsets.items():
+                self._group.committed[partition] = max(offset, self._group.committed.get(partition, 0))
+                self._bus._trim(partition)
+            self._bus._changed.notify_all()
+
+    def seek(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Go on elsewhere; where there is no such offset, at the oldest message. Raises Transient as ``commit``."""
+        with self._bus._changed:
+            self._refuse_what_moved(next_offsets)
+            for partition, offset in next_offsets.items():
+                self._member.positions[partition] = self._bus._within(partition, offset)
 
     def lag(self) -> int:
         """Return how many messages wait to be read."""
-        return self._bus._lag(self)
+        return sum(self.behind().values())
+
+    def behind(self) -> dict[Partition, int]:
+        """Return how many messages wait in each partition it holds; this bus is never away."""
+        with self._bus._changed:
+            self._catch_up_with_the_oldest()
+            return {each: self._bus._end(each) - position for each, position in self._member.positions.items()}
 
     def close(self) -> None:
         """Leave the group; what was not committed comes again to whoever reads next."""
-        self._bus._leave(self)
+        with self._bus._changed:
+            if self._member.closed:
+                return
+            told = self._member.told
+        try:
+            self._let_go(told)
+        finally:
+            with self._bus._changed:
+                self._group.leave(self._member, self._bus._partitions)
+                self._bus._changed.notify_all()
+
+    def _settle(self) -> None:
+        """Tell the watcher what goes and what comes, without the lock: it will commit and seek."""
+        watcher = self._member.watcher
+        if watcher is None:
+            return
+        with self._bus._changed:
+            going = self._member.told - self._member.target
+        self._let_go(going)
+        with self._bus._changed:
+            coming = frozenset(self._member.untold)
+        if not coming:
+            return
+        elsewhere = watcher.gained(coming)
+        with self._bus._changed:
+            self.seek({each: offset for each, offset in elsewhere.items() if each in self._member.positions})
+            self._member.untold -= coming
+
+    def _let_go(self, partitions: frozenset[Partition]) -> None:
+        watcher = self._member.watcher
+        if watcher is None or not partitions:
+            return
+        try:
+            watcher.losing(partitions)
+        except BaseException:
+            watcher.lost(partitions)
+            raise
+        finally:
+            with self._bus._changed:
+                self._group.release(self._member, partitions)
+                self._group.hand_out()
+                self._bus._changed.notify_all()
+
+    def _ready(self, max_messages: int) -> list[Message]:
+        """
+        Take what is there, the oldest first whatever its partition. Called with the lock.
+
+        A reader that has fallen behind thus catches up in the order of time: were one partition read far
+        ahead of the others, what waits in those would look late.
+        """
+        self._catch_up_with_the_oldest()
+        logs: list[Iterator[Message]] = []
+        for partition in self._member.told:
+            log = self._bus._topics[partition.topic].logs[partition.number]
+            # The front of a deque is near; readers far behind its end are near its front.
+            logs.append(islice(log.messages, self._member.positions[partition] - log.base, None))
+        oldest_first = merge(*logs, key=attrgetter("timestamp"))
+        found = list(islice(oldest_first, max_messages))
+        for message in found:
+            self._member.positions[message.partition] = message.offset + 1
+        return found
+
+    def _catch_up_with_the_oldest(self) -> None:
+        """Skip what has been forgotten before it was read; only readers without a group meet that."""
+        for partition, position in self._member.positions.items():
+            if position < self._bus._base(partition):
+                self._member.positions[partition] = self._bus._within(partition, position)
+
+    def _refuse_what_moved(self, partitions: Iterable[Partition]) -> None:
+        if self._member.closed:
+            raise Permanent("this consumer is closed")
+        for partition in partitions:
+            if partition not in self._member.positions:
+                raise Transient(f"{partition.topic}/{partition.number} went to another member of the group")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 import pytest
 
@@ -107,3 +108,64 @@ def test_many_threads_lose_nothing() -> None:
         thread.join()
     values = [message.value for consumer in consumers for message in consumer.poll(1_000, 0.0)]
     assert len(values) == len(set(values)) == 600
+
+
+class Stubborn:
+    """A watcher that cannot save."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.ready = False
+
+    def gained(self, partitions: frozenset[Partition]) -> Mapping[Partition, int]:
+        if not self.ready:
+            raise Transient("the snapshots are away")
+        return {}
+
+    def losing(self, partitions: frozenset[Partition]) -> None:
+        raise Transient("the disk is full")
+
+    def lost(self, partitions: frozenset[Partition]) -> None:
+        self.heard.append(f"lost {len(partitions)}")
+
+
+def test_what_a_watcher_cannot_take_on_is_offered_again_and_not_read_before() -> None:
+    bus, watcher = MemoryBus(ManualClock(), partitions=2), Stubborn()
+    consumer = bus.consumer(["frames"], "g", watcher)
+    bus.producer().produce("frames", b"", b"x")
+    with pytest.raises(Transient, match="away"):
+        consumer.poll(1, 0.0)
+    watcher.ready = True
+    assert len(consumer.poll(1, 0.0)) == 1
+
+
+def test_partitions_go_even_where_the_watcher_could_not_save() -> None:
+    bus, watcher = MemoryBus(ManualClock(), partitions=2), Stubborn()
+    watcher.ready = True
+    one = bus.consumer(["frames"], "g", watcher)
+    one.poll(1, 0.0)
+    two = bus.consumer(["frames"], "g")
+    with pytest.raises(Transient, match="disk is full"):
+        one.poll(1, 0.0)
+    assert watcher.heard == ["lost 1"]
+    assert set(two.behind()) == {Partition("frames", 1)}
+
+
+def test_a_member_waits_for_partitions_until_their_holder_has_let_go() -> None:
+    bus, watcher = MemoryBus(ManualClock(), partitions=2), Stubborn()
+    watcher.ready = True
+    one = bus.consumer(["frames"], "g", watcher)
+    one.poll(1, 0.0)
+    two = bus.consumer(["frames"], "g")
+    assert two.behind() == {}
+    assert len(one.behind()) == 2
+
+
+def test_a_reader_that_was_too_slow_goes_on_at_the_oldest_and_counts_what_it_missed() -> None:
+    stats = SelfStats()
+    bus = small(stats)
+    reader = bus.reader(["deadletters"])
+    for number in range(10):
+        bus.producer().produce("deadletters", b"", str(number).encode() * 100)
+    assert [message.value[:1] for message in reader.poll(10, 0.0)] == [b"7", b"8", b"9"]
+    assert stats.get("bus_skipped_total", topic="deadletters", reason="expired") == 7

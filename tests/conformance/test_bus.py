@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from time import monotonic
 
 import pytest
 
 from coldaisle.bus import Bus, Consumer, Message, Partition, partition_of
 from coldaisle.bus.memory import MemoryBus
 from coldaisle.clock import ManualClock
+from coldaisle.errors import Permanent, Transient
 
 BUSES: list[Callable[[], Bus]] = [lambda: MemoryBus(ManualClock(5), timeout_seconds=0.0)]
 IDS = ["memory"]
@@ -128,3 +130,133 @@ def test_a_waiting_poll_wakes_up_when_a_message_comes(bus: Bus) -> None:
     produce(bus, b"late")
     reader.join(30.0)
     assert [message.value for message in found] == [b"late"]
+
+
+class Watching:
+    """Writes down what it is told, and in which thread; goes on where it is told to."""
+
+    def __init__(self, elsewhere: Mapping[Partition, int] | None = None) -> None:
+        self.elsewhere = dict(elsewhere or {})
+        self.holds: set[Partition] = set()
+        self.heard: list[str] = []
+        self.threads: set[int] = set()
+        self.consumer: Consumer | None = None
+        self.done: dict[Partition, int] = {}
+
+    def gained(self, partitions: frozenset[Partition]) -> Mapping[Partition, int]:
+        self.note("gained")
+        assert self.holds.isdisjoint(partitions)
+        self.holds |= partitions
+        return {each: self.elsewhere[each] for each in partitions if each in self.elsewhere}
+
+    def losing(self, partitions: frozenset[Partition]) -> None:
+        self.note("losing")
+        assert partitions <= self.holds
+        self.holds -= partitions
+        if self.consumer is not None:
+            self.consumer.commit({each: offset for each, offset in self.done.items() if each in partitions})
+
+    def lost(self, partitions: frozenset[Partition]) -> None:
+        self.note("lost")
+        self.holds -= partitions
+
+    def note(self, what: str) -> None:
+        self.heard.append(what)
+        self.threads.add(threading.get_ident())
+
+
+def test_a_watcher_hears_of_its_partitions_before_their_messages_in_the_thread_that_polls(bus: Bus) -> None:
+    produce(bus, b"a", b"b")
+    watching = Watching()
+    consumer = bus.consumer(["frames"], "g", watching)
+    assert watching.heard == []
+    messages = read_all(consumer)
+    assert [message.value for message in messages] == [b"a", b"b"]
+    assert watching.holds == {Partition("frames", number) for number in range(bus.partitions("frames"))}
+    consumer.close()
+    assert watching.heard[0] == "gained"
+    assert watching.heard[-1] == "losing"
+    assert watching.holds == set()
+    assert watching.threads == {threading.get_ident()}
+
+
+def test_a_watcher_says_where_to_go_on(bus: Bus) -> None:
+    produce(bus, b"a", b"b", b"c")
+    first = bus.consumer(["frames"], "g")
+    messages = read_all(first)
+    first.commit(after(messages[:1]))
+    first.close()
+    saved = Watching({messages[2].partition: messages[2].offset})
+    assert [message.value for message in read_all(bus.consumer(["frames"], "g", saved))] == [b"c"]
+
+
+def test_what_a_watcher_commits_while_losing_is_where_the_next_one_goes_on(bus: Bus) -> None:
+    watching = Watching()
+    one = watching.consumer = bus.consumer(["frames"], "g", watching)
+    seen: list[bytes] = []
+
+    def work(watcher: Watching, consumer: Consumer) -> None:
+        messages = consumer.poll(5, 0.05)
+        assert {message.partition for message in messages} <= watcher.holds
+        seen.extend(message.value for message in messages)
+        watcher.done.update(after(messages))
+
+    for number in range(60):
+        produce(bus, str(number).encode(), key=f"n{number}".encode())
+    while len(seen) < 20:
+        work(watching, one)
+    other = Watching()
+    two = other.consumer = bus.consumer(["frames"], "g", other)
+    until = monotonic() + 20.0
+    while (len(seen) < 60 or not other.holds) and monotonic() < until:
+        work(watching, one)
+        work(other, two)
+    assert sorted(seen, key=int) == [str(number).encode() for number in range(60)]
+    assert watching.holds
+    assert other.holds
+    assert watching.holds.isdisjoint(other.holds)
+
+
+def test_seeking_reads_again_and_never_beyond_what_is_kept(bus: Bus) -> None:
+    produce(bus, b"a", b"b", b"c")
+    consumer = bus.consumer(["frames"], "g")
+    messages = read_all(consumer)
+    where = messages[0].partition
+    consumer.seek({where: messages[2].offset})
+    assert [message.value for message in read_all(consumer)] == [b"c"]
+    consumer.seek({where: 1_000_000})
+    assert [message.value for message in read_all(consumer)] == [b"a", b"b", b"c"]
+
+
+def test_how_far_behind_a_consumer_is_is_known_by_partition(bus: Bus) -> None:
+    produce(bus, b"a", b"b", b"c")
+    consumer = bus.consumer(["frames"], "g")
+    first = consumer.poll(1, 10.0)
+    where = first[0].partition
+    behind = consumer.behind()
+    assert set(behind) == {Partition("frames", number) for number in range(bus.partitions("frames"))}
+    assert {each: count for each, count in behind.items() if count} == {where: 2}
+    assert consumer.lag() == 2
+
+
+def test_a_reader_holds_everything_from_the_oldest_and_commits_nothing(bus: Bus) -> None:
+    for number in range(20):
+        produce(bus, str(number).encode(), key=f"n{number}".encode())
+    member = bus.consumer(["frames"], "g")
+    for _ in range(2):
+        reader = bus.reader(["frames"])
+        assert sorted(int(message.value) for message in read_all(reader)) == list(range(20))
+        assert set(reader.behind().values()) == {0}
+        with pytest.raises(Permanent, match="commits nothing"):
+            reader.commit({Partition("frames", 0): 0})
+        reader.close()
+    assert len(read_all(member)) == 20
+
+
+def test_a_commit_of_a_partition_that_is_not_held_is_refused(bus: Bus) -> None:
+    consumer = bus.consumer(["frames"], "g")
+    consumer.poll(1, WAIT_SECONDS)
+    with pytest.raises(Transient, match="another member"):
+        consumer.commit({Partition("frames", 999): 0})
+    with pytest.raises(Transient, match="another member"):
+        consumer.seek({Partition("frames", 999): 0})

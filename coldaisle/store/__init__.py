@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -199,4 +199,42 @@ class IncidentStore(Protocol):
 
     def close(self) -> None:
         """Let go; safe to call twice."""
+        ...
+
+
+Change = tuple[Incident, Sequence[Notification]]
+"""An incident with the notifications that its change is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleState:
+    """What changed of a role's working state: named parts, None = the part is gone."""
+
+    role: str
+    holder: str  # the process that must hold the role for this to be written
+    parts: Mapping[str, str | None]
+
+
+class RoleStore(IncidentStore, Protocol):
+    """An incident store that keeps the state of a role in the same transactions, for one process at a time."""
+
+    def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+        """
+        Write incidents, their notifications and a role's state in one transaction, all or nothing.
+
+        Returns the incidents with their new versions. Raises Transient as ``save`` does, and when another
+        process holds the role.
+        """
+        ...
+
+    def state(self, role: str) -> dict[str, str]:
+        """Return every part that was kept of a role's state."""
+        ...
+
+    def hold(self, role: str, holder: str, now: int, seconds: float) -> bool:
+        """Take a role, or keep it, until ``now`` plus ``seconds``; return whether ``holder`` has it."""
+        ...
+
+    def let_go(self, role: str, holder: str) -> None:
+        """Give a role up, so that another process may take it at once."""
         ...

@@ -12,10 +12,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from coldaisle.errors import ConfigError, Transient
+from coldaisle.store.postgres import lock_for_migration, postgres_engine, translated
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another one; a transaction of ours takes milliseconds."""
@@ -33,26 +36,39 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def open_engine(url: str) -> Engine:
-    """Return an engine whose schema is this version's. Raises ConfigError, Transient."""
-    engine = _engine(url)
+def open_engine(url: str, password: SecretStr | None = None, upgrade: bool = True) -> Engine:
+    """
+    Return an engine whose schema is this version's. Raises ConfigError, Transient.
+
+    ``password`` takes the place of one in ``url``. With ``upgrade=False`` nothing is changed or asked.
+    """
+    engine = bare_engine(url, password)
+    if not upgrade:
+        return engine
     where = engine.url.render_as_string(hide_password=True)
     try:
-        with errors(where), begin(engine, write=True) as connection:
-            migrate(connection, where)
+        with errors(where):
+            if engine.dialect.name == "sqlite" or schema_revision(engine) != newest_revision():
+                with begin(engine, write=True) as connection:
+                    migrate(connection, where)
     except BaseException:
         engine.dispose()
         raise
     return engine
 
 
-def _engine(url: str) -> Engine:
+def bare_engine(url: str, password: SecretStr | None = None) -> Engine:
+    """Return an engine of a database as it is; nothing connects yet. Raises ConfigError."""
+    parsed = _parsed(url)
+    if password is not None:
+        parsed = parsed.set(password=password.get_secret_value())
     try:
-        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql":
+            return postgres_engine(parsed)
         if parsed.get_backend_name() != "sqlite":
-            return create_engine(parsed, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(f"{url!r} is no database URL: write sqlite:///FILE or postgresql+psycopg://...") from error
+            raise ConfigError(f"{_masked(url)!r} is no database URL of ours: {_EXPECTED}")
+    except NoSuchModuleError as error:
+        raise ConfigError(f"{_masked(url)!r} is no database URL: {_EXPECTED}") from error
     except ModuleNotFoundError as error:
         raise ConfigError(f"the database URL needs the Python package {error.name}: install it") from error
     if not parsed.database or parsed.database == ":memory:":
@@ -63,6 +79,25 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+_EXPECTED = "write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(f"{_masked(url)!r} is no database URL: {_EXPECTED}") from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")  # what people write, and the one client that we have
+    return parsed
+
+
+def _masked(url: str) -> str:
+    """What may be a password is not shown: everything between the scheme and the last @."""
+    scheme, found, rest = url.partition("://")
+    return f"{scheme}://***@{rest.rpartition('@')[2]}" if found and "@" in rest else url
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
@@ -88,19 +123,35 @@ def begin(engine: Engine, write: bool) -> Iterator[Connection]:
 
 def migrate(connection: Connection, where: str) -> None:
     """Bring the schema up to this version, in the caller's transaction. Raises ConfigError when it is newer."""
-    steps = _steps()
-    newest = steps[0]
+    if connection.dialect.name == "postgresql":
+        lock_for_migration(connection)
     current = MigrationContext.configure(connection).get_current_revision()
-    if current == newest:
+    if current == newest_revision():
         return
-    if current is not None and current not in steps:
-        raise ConfigError(
-            f"{where}: was written by a newer Coldaisle (schema {current}, this one knows {newest}): "
-            "upgrade Coldaisle, or use another database"
-        )
+    refuse_newer(current, where)
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def refuse_newer(revision: str | None, where: str) -> None:
+    """Raise ConfigError if ``revision`` is none that this code knows."""
+    if revision is not None and revision not in _steps():
+        raise ConfigError(
+            f"{where}: was written by a newer Coldaisle (schema {revision}, this one knows {newest_revision()}): "
+            "upgrade Coldaisle, or use another database"
+        )
+
+
+def schema_revision(engine: Engine) -> str | None:
+    """Return the revision of a database's schema, None where there is none yet."""
+    with begin(engine, write=False) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_revision() -> str:
+    """Return the revision that this code writes."""
+    return _steps()[0]
 
 
 def _config() -> Config:
@@ -135,6 +186,8 @@ def errors(where: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        if type(error.orig).__module__.partition(".")[0] == "psycopg":
+            raise translated(error, where) from error
         said = str(error.orig)
         for sign, kind, remedy in _REMEDIES:
             if sign in said.lower():

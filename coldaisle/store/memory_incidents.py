@@ -9,7 +9,7 @@ from dataclasses import replace
 from coldaisle.errors import Transient
 from coldaisle.incident import Incident
 from coldaisle.silence import Silence
-from coldaisle.store import AuditEntry, IncidentQuery, Notification, NotificationState
+from coldaisle.store import AuditEntry, Change, IncidentQuery, Notification, NotificationState, RoleState
 from coldaisle.store.incident_json import windows_of, with_windows, without_windows
 from coldaisle.store.incident_search import search_text, words_of
 from coldaisle.topology import name_of
@@ -45,23 +45,61 @@ class MemoryIncidentStore:
         self._leased_until: dict[str, int] = {}
         self._silences: dict[str, Silence] = {}
         self._audit: list[AuditEntry] = []
+        self._roles: dict[str, dict[str, str]] = {}
+        self._holders: dict[str, tuple[str, int]] = {}
 
     def save(self, incident: Incident, notifications: Sequence[Notification] = ()) -> Incident:
         """See the port."""
+        return self.save_round([(incident, notifications)])[0]
+
+    def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+        """See the port."""
         with self._lock:
-            known = self._incidents.get(incident.id)
-            if (known.version if known else 0) != incident.version:
-                raise Transient(f"incident {incident.id} was changed by somebody else: read it again")
-            if known is not None:
-                incident = with_windows(incident, windows_of(known))
-            stored = replace(incident, version=incident.version + 1)
-            self._incidents[incident.id] = stored
-            for entry in incident.timeline[len(known.timeline) if known else 0 :]:
-                if entry.actor != "coldaisle":
-                    self._audit.append(AuditEntry(entry.timestamp, entry.actor, entry.kind, incident.id, entry.text))
-            for notification in notifications:
-                self._outbox.setdefault(notification.id, notification)
-            return stored
+            if state is not None and self._holders.get(state.role, ("", 0))[0] != state.holder:
+                raise Transient(f"the role {state.role} is held by another process now; this one stands by")
+            for incident, _ in changes:
+                known = self._incidents.get(incident.id)
+                if (known.version if known else 0) != incident.version:
+                    raise Transient(f"incident {incident.id} was changed by somebody else: read it again")
+            if state is not None:
+                kept = self._roles.setdefault(state.role, {})
+                kept |= {part: document for part, document in state.parts.items() if document is not None}
+                for part in [part for part, document in state.parts.items() if document is None]:
+                    kept.pop(part, None)
+            return [self._write(incident, notifications) for incident, notifications in changes]
+
+    def _write(self, incident: Incident, notifications: Sequence[Notification]) -> Incident:
+        known = self._incidents.get(incident.id)
+        if known is not None:
+            incident = with_windows(incident, windows_of(known))
+        stored = replace(incident, version=incident.version + 1)
+        self._incidents[incident.id] = stored
+        for entry in incident.timeline[len(known.timeline) if known else 0 :]:
+            if entry.actor != "coldaisle":
+                self._audit.append(AuditEntry(entry.timestamp, entry.actor, entry.kind, incident.id, entry.text))
+        for notification in notifications:
+            self._outbox.setdefault(notification.id, notification)
+        return stored
+
+    def state(self, role: str) -> dict[str, str]:
+        """See the port."""
+        with self._lock:
+            return dict(self._roles.get(role, {}))
+
+    def hold(self, role: str, holder: str, now: int, seconds: float) -> bool:
+        """See the port."""
+        with self._lock:
+            who, until = self._holders.get(role, (holder, 0))
+            if who != holder and until > now:
+                return False
+            self._holders[role] = (holder, now + round(seconds * 1e9))
+            return True
+
+    def let_go(self, role: str, holder: str) -> None:
+        """See the port."""
+        with self._lock:
+            if self._holders.get(role, ("", 0))[0] == holder:
+                self._holders[role] = (holder, 0)
 
     def get(self, incident_id: str) -> Incident | None:
         """See the port."""

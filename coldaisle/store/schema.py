@@ -97,5 +97,21 @@ AUDIT = Table(
     Index("audit_by_subject", "subject", "number"),
 )
 
+ROLE_STATE = Table(
+    "role_state",
+    METADATA,
+    Column("role", Text, primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
+ROLE_LEASES = Table(
+    "role_leases",
+    METADATA,
+    Column("role", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("held_until", BigInteger, nullable=False),
+)
+
 SEARCH = "incident_search"
-"""Number and search text: a trigram index of SQLite's FTS5, a plain table elsewhere; see ``incident_rows``."""
+"""Number and search text: SQLite's FTS5, on PostgreSQL a table with a trigram index; see ``incident_rows``."""

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from sqlalchemy import Connection, delete, insert, select, update
 
+from coldaisle.clock import SECOND
 from coldaisle.errors import ConfigError
 from coldaisle.incident import Incident
 from coldaisle.silence import Silence
-from coldaisle.store import AuditEntry, IncidentQuery, Notification, NotificationState
+from coldaisle.store import AuditEntry, Change, IncidentQuery, Notification, NotificationState, RoleState
 from coldaisle.store.dataclass_json import decoder, encoder
 from coldaisle.store.engine import begin, errors, open_engine, sqlite_url
 from coldaisle.store.incident_rows import count_incidents, find_incidents, read_incident, write_incident
@@ -27,6 +29,7 @@ from coldaisle.store.outbox_rows import (
     settle_notification,
     write_notifications,
 )
+from coldaisle.store.role_rows import end_lease, read_state, take_lease, write_state
 from coldaisle.store.schema import AUDIT, SILENCES
 
 INCIDENTS_FILE = "incidents.sqlite"
@@ -50,16 +53,29 @@ def open_incidents(folder: Path, create: bool = True) -> SqlIncidentStore:
     return SqlIncidentStore(sqlite_url(path))
 
 
+def connect_incidents(url: str, password: SecretStr | None = None) -> SqlIncidentStore:
+    """
+    Open the incident store of a database that several processes share, bringing its schema up to date.
+
+    ``url`` is ``postgresql+psycopg://USER@HOST/DATABASE``, or ``sqlite:///FILE``; ``password`` takes the place
+    of one in it. Several processes may do this at once: one migrates, the others wait. Raises ConfigError (wrong
+    user, password or database, newer than this code), Transient (the server is away).
+    """
+    return SqlIncidentStore(url, password)
+
+
 class SqlIncidentStore:
     """
-    Keeps incidents, their outbox, silences and the audit in one database. Safe to use from any thread.
+    Keeps incidents, their outbox, silences, the audit and the roles' state in one database.
 
-    ``url`` is SQLAlchemy's: ``sqlite:///FILE``, or ``postgresql+psycopg://...``. Opening brings the schema up
-    to date. Raises ConfigError (not a database, no permission, newer than this code) and Transient (locked).
+    Safe to use from any thread, and from several processes at once. ``url`` is SQLAlchemy's:
+    ``sqlite:///FILE``, or ``postgresql+psycopg://...``. Opening brings the schema up to date. Raises
+    ConfigError (not a database, no permission, newer than this code) and Transient (locked, server away);
+    after a Transient error every call may be made again: connections come back when the server does.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
+    def __init__(self, url: str, password: SecretStr | None = None) -> None:
+        self._engine = open_engine(url, password)
         self._where = self._engine.url.render_as_string(hide_password=True)
 
     @contextmanager
@@ -69,10 +85,31 @@ class SqlIncidentStore:
 
     def save(self, incident: Incident, notifications: Sequence[Notification] = ()) -> Incident:
         """See the port."""
+        return self.save_round([(incident, notifications)])[0]
+
+    def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+        """See the port."""
         with self._transaction(write=True) as connection:
-            stored = write_incident(connection, incident)
-            write_notifications(connection, notifications)
+            if state is not None:
+                write_state(connection, state)
+            stored = [write_incident(connection, incident) for incident, _ in changes]
+            write_notifications(connection, [one for _, notifications in changes for one in notifications])
         return stored
+
+    def state(self, role: str) -> dict[str, str]:
+        """See the port."""
+        with self._transaction() as connection:
+            return read_state(connection, role)
+
+    def hold(self, role: str, holder: str, now: int, seconds: float) -> bool:
+        """See the port."""
+        with self._transaction(write=True) as connection:
+            return take_lease(connection, role, holder, now, now + round(seconds * SECOND))
+
+    def let_go(self, role: str, holder: str) -> None:
+        """See the port."""
+        with self._transaction(write=True) as connection:
+            end_lease(connection, role, holder)
 
     def get(self, incident_id: str) -> Incident | None:
         """See the port."""

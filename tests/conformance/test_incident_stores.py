@@ -1,4 +1,8 @@
-"""What every incident store must do: SQL in a fresh file, SQL opened anew before each look, and the twin in memory."""
+"""
+What every incident store must do.
+
+SQLite in a fresh file, SQLite opened anew before each look, PostgreSQL, and the twin in memory.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,14 @@ from coldaisle.incident import Incident, IncidentState, ResolveReason
 from coldaisle.matcher import parse
 from coldaisle.severity import Severity
 from coldaisle.silence import Silence
-from coldaisle.store import IncidentQuery, IncidentStore, Notification, NotificationState
+from coldaisle.store import IncidentQuery, Notification, NotificationState, RoleState, RoleStore
 from coldaisle.store.memory_incidents import MemoryIncidentStore
-from coldaisle.store.sql import INCIDENTS_FILE, SqlIncidentStore, open_incidents
+from coldaisle.store.schema import METADATA
+from coldaisle.store.sql import INCIDENTS_FILE, SqlIncidentStore, connect_incidents, open_incidents
+from tests.integration.postgres_server import PostgresServer, missing
 
 NOON = 1_790_000_000 * SECOND
-Look = Callable[[], IncidentStore]
+Look = Callable[[], RoleStore]
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +40,32 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / INCIDENTS_FILE
 
 
-@pytest.fixture(params=["sql", "sql reopened", "memory"])
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all checks; each has an emptied database."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    with PostgresServer({"fsync": "off"}) as server:
+        connect_incidents(server.url(), server.password).close()
+        yield server
+
+
+ON_POSTGRES = (pytest.mark.integration, pytest.mark.xdist_group("postgres"))
+
+
+@pytest.fixture(params=["sql", "sql reopened", "memory", pytest.param("postgresql", marks=ON_POSTGRES)])
 def look(request: pytest.FixtureRequest, tmp_path: Path, empty: Path) -> Iterator[Look]:
     """Give the store; called again it gives the same incidents, for SQL by a newly opened database where asked."""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        with server.connect() as connection:
+            for table in reversed(METADATA.sorted_tables):
+                connection.execute(f"TRUNCATE {table.name} RESTART IDENTITY CASCADE".encode())
+        shared = connect_incidents(server.url(), server.password)
+        yield lambda: shared
+        shared.close()
+        return
     if request.param == "memory":
         memory = MemoryIncidentStore()
         yield lambda: memory
@@ -475,6 +504,77 @@ def test_the_audit_knows_who_did_what(look: Look) -> None:
         ("ann", "acknowledged", "inc-1"),
     ]
     assert [entry.text for entry in look().audit("inc-1", limit=1)] == ["resolved: noise"]
+
+
+# Roles
+
+
+def test_a_role_is_held_by_one_until_its_lease_ends_or_it_lets_go(look: Look) -> None:
+    assert look().hold("alert", "p1", NOON, 5) is True
+    assert look().hold("alert", "p2", NOON + 5 * SECOND - 1, 5) is False
+    assert look().hold("alert", "p1", NOON + 4 * SECOND, 5) is True
+    assert look().hold("other", "p2", NOON, 5) is True
+    assert look().hold("alert", "p2", NOON + 9 * SECOND, 5) is True
+    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) is False
+    look().let_go("alert", "p1")  # it has nothing to let go of
+    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) is False
+    look().let_go("alert", "p2")
+    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) is True
+
+
+def test_the_parts_of_a_state_are_written_replaced_and_removed(look: Look) -> None:
+    assert look().state("alert") == {}
+    look().hold("alert", "p1", NOON, 5)
+    look().save_round([], RoleState("alert", "p1", {"a": "1", "b": "{}", "c": "ä"}))
+    look().save_round([], RoleState("alert", "p1", {"a": "2", "b": None, "nothing": None}))
+    assert look().state("alert") == {"a": "2", "c": "ä"}
+    assert look().state("other") == {}
+
+
+def test_a_round_is_written_whole(look: Look) -> None:
+    look().hold("alert", "p1", NOON, 5)
+    state = RoleState("alert", "p1", {"a": "1"})
+    first, second = look().save_round([(incident("inc-1"), [notification()]), (incident("inc-2"), [])], state)
+    assert (first.version, second.version) == (1, 1)
+    assert look().state("alert") == {"a": "1"}
+    assert [one.id for one in look().notifications()] == ["msg-1"]
+
+
+def test_a_round_in_which_one_incident_was_changed_by_another_leaves_no_trace(look: Look) -> None:
+    look().hold("alert", "p1", NOON, 5)
+    stored = look().save(incident("inc-2"))
+    look().save(stored.acknowledged(NOON, "ann"))
+    with pytest.raises(Transient, match="inc-2"):
+        look().save_round([(incident("inc-1"), [notification()]), (stored, [])], RoleState("alert", "p1", {"a": "1"}))
+    assert look().get("inc-1") is None
+    assert look().notifications() == []
+    assert look().state("alert") == {}
+
+
+def test_who_lost_its_role_writes_nothing_more(look: Look) -> None:
+    look().hold("alert", "p1", NOON, 5)
+    look().hold("alert", "p2", NOON + 6 * SECOND, 5)
+    with pytest.raises(Transient, match="another process"):
+        look().save_round([(incident(), [notification()])], RoleState("alert", "p1", {"a": "1"}))
+    assert look().get("inc-1") is None
+    assert look().state("alert") == {}
+
+
+def test_of_two_threads_that_want_a_role_one_has_it(look: Look) -> None:
+    stores = [look(), look()]
+    together = threading.Barrier(2)
+    outcomes: list[bool] = []
+
+    def work(mine: int) -> None:
+        together.wait()
+        outcomes.append(stores[mine].hold("alert", f"p{mine}", NOON, 5))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [False, True]
 
 
 def test_closing_twice_is_harmless(look: Look) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from coldaisle.arrow_guard import refuse_bombs
 from coldaisle.errors import Permanent
 from coldaisle.frame import Frame
+from coldaisle.layout_cache import Head, LayoutCache
 from coldaisle.series import Layout, Series
 from coldaisle.words_json import (
     ANOMALY_VERSION,
@@ -60,91 +63,17 @@ _FIELDS = (
     pa.field("timestamp", _TIMESTAMP, nullable=False),
     pa.field("value", pa.float64(), nullable=False),
 )
-_TWO_COLUMNS = pa.ipc.IpcReadOptions(included_fields=[2, 3], use_threads=False)
-_ALL_COLUMNS = pa.ipc.IpcReadOptions(use_threads=False)
-_BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, MemoryError, OverflowError)
+_WORDS = (pa.string(), pa.large_string())
+_READING = pa.ipc.IpcReadOptions(use_threads=False)
+_BROKEN = (
+    *(pa.ArrowException, OSError, struct.error),
+    *(ValueError, TypeError, KeyError, IndexError, MemoryError, OverflowError),
+)
 
-
-class _Head(NamedTuple):
-    """Everything of a message but its two columns of numbers: three stretches of bytes that never change."""
-
-    before: bytes
-    between: bytes
-    after: bytes
-
-
-class _Met(NamedTuple):
-    """A message met before: whose it is, its unchanging bytes, and where its numbers lie, counted in bytes."""
-
-    collector: str
-    node: str
-    layout: Layout
-    head: _Head
-    rows: int
-    time_at: int
-    value_at: int
-    length: int  # of the whole message
-
-
-class LayoutCache:
-    """
-    The layouts a reader has met, by digest, and the messages that carried them, by their schema's bytes.
-
-    A message that equals a known one in every byte but its numbers needs no Arrow at all: two views. Bounded,
-    the longest unused goes first. One for each thread.
-    """
-
-    def __init__(self, capacity: int = 65_536) -> None:
-        self._capacity = capacity
-        self._layouts: OrderedDict[str, Layout] = OrderedDict()
-        self._met: OrderedDict[bytes, _Met] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._layouts)
-
-    def get(self, digest: str) -> Layout | None:
-        """Return the layout with ``digest``, or None."""
-        layout = self._layouts.get(digest)
-        if layout is not None:
-            self._layouts.move_to_end(digest)
-        return layout
-
-    def intern(self, layout: Layout) -> Layout:
-        """Return the one layout that stands for all equal to ``layout``."""
-        known = self._layouts.setdefault(layout.digest, layout)
-        if len(self._layouts) > self._capacity:
-            self._layouts.popitem(last=False)
-        return known
-
-    def recall(self, data: bytes) -> Frame | None:
-        """Return the frame where all but the numbers of ``data`` was met before, else None."""
-        met = self._met.get(_schema_part(data))
-        if met is None:
-            return None
-        collector, node, layout, (before, between, after), rows, time_at, value_at, length = met
-        if (
-            len(data) != length
-            or not data.startswith(before)
-            or (between and not data.startswith(between, value_at - len(between)))
-            or not data.endswith(after)
-        ):
-            return None
-        times = np.frombuffer(data, np.int64, rows, time_at)
-        return Frame(collector, node, layout, times, np.frombuffer(data, np.float64, rows, value_at))
-
-    def remember(self, data: bytes, frame: Frame, time_at: int, value_at: int) -> None:
-        """Note where the numbers of ``data`` lie, counted in bytes."""
-        rows, size = len(frame), 8 * len(frame)
-        head = _Head(data[:time_at], data[time_at + size : value_at], data[value_at + size :])
-        met = _Met(frame.collector, frame.node, frame.layout, head, rows, time_at, value_at, len(data))
-        self._met[_schema_part(data)] = met
-        if len(self._met) > self._capacity:
-            self._met.popitem(last=False)
-
-
-def _schema_part(data: bytes) -> bytes:
-    """Return the first message of an Arrow stream (a mark, its length, itself): the schema with its metadata."""
-    return data[: 8 + int.from_bytes(data[4:8], "little")]
+MOST_SERIES = 100_000
+"""Of one frame: a scrape of one node is some hundreds, of one large exporter some ten thousands."""
+_MOST_TEXT = 32 << 20  # letters of all series, written out: a small dictionary can stand for any amount
+_MOST_NAME_BYTES = 512
 
 
 class HeadCache:
@@ -157,14 +86,14 @@ class HeadCache:
     def __init__(self, capacity_bytes: int = 128 << 20) -> None:
         self._capacity = capacity_bytes
         self._bytes = 0
-        self._heads: OrderedDict[tuple[str, str, str], _Head] = OrderedDict()
+        self._heads: OrderedDict[tuple[str, str, str, str], Head] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._heads)
 
-    def head(self, frame: Frame) -> _Head:
+    def head(self, frame: Frame) -> Head:
         """Return the parts around the numbers of ``frame``, built where they are new."""
-        key = (frame.collector, frame.node, frame.layout.digest)
+        key = (frame.collector, frame.node, frame.layout.digest, frame.sender)
         known = self._heads.get(key)
         if known is not None:
             self._heads.move_to_end(key)
@@ -180,7 +109,8 @@ class HeadCache:
 def encode_frame(frame: Frame, heads: HeadCache | None = None) -> bytes:
     """
     Return ``frame`` as an Arrow IPC stream: ``metric`` and ``labels`` (JSON objects) dictionary-encoded,
-    ``timestamp`` (ns, UTC) and ``value``; collector, node, layout digest and version in the metadata.
+    ``timestamp`` (ns, UTC) and ``value``; collector, node, layout digest, sender (where it is known) and version
+    in the metadata.
 
     Whoever sends the same layouts again and again passes ``heads``: 2 microseconds instead of 200.
     Raises Permanent where a label is named twice.
@@ -191,17 +121,17 @@ def encode_frame(frame: Frame, heads: HeadCache | None = None) -> bytes:
     return b"".join((head.before, times.data, head.between, values.data, head.after))
 
 
-def _head(frame: Frame) -> _Head:
+def _head(frame: Frame) -> Head:
     """Let Arrow write a message whose numbers are marks, and cut them out; the rest never changes."""
     n = len(frame)
     if n == 0:
-        return _Head(_stream(frame, np.empty(0, np.int64), np.empty(0)), b"", b"")
+        return Head(_stream(frame, np.empty(0, np.int64), np.empty(0)), b"", b"")
     times, values = np.full(n, 0x1122334455667788, np.int64), np.full(n, -1.2345678901234567e-89)
     whole = _stream(frame, times, values)
     # Searched from the end: the two columns come last, so no text before them can be taken for them.
     value_at = whole.rfind(values.tobytes())
     time_at = whole.rfind(times.tobytes(), 0, value_at)
-    return _Head(whole[:time_at], whole[time_at + 8 * n : value_at], whole[value_at + 8 * n :])
+    return Head(whole[:time_at], whole[time_at + 8 * n : value_at], whole[value_at + 8 * n :])
 
 
 def _stream(frame: Frame, times: np.ndarray, values: np.ndarray) -> bytes:
@@ -218,6 +148,8 @@ def _stream(frame: Frame, times: np.ndarray, values: np.ndarray) -> bytes:
         "coldaisle.node": frame.node,
         "coldaisle.layout": frame.layout.digest,
     }
+    if frame.sender:
+        about["coldaisle.sender"] = frame.sender
     schema = pa.schema(_FIELDS, metadata=about)
     columns = [
         _encoded(metrics),
@@ -248,58 +180,55 @@ def decode_frame(data: bytes, layouts: LayoutCache | None = None) -> Frame:
     """
     Return the frame that ``data`` holds; its columns are views into ``data`` and must not be written.
 
-    A digest that ``layouts`` knows is trusted and only the two columns of numbers are read; a new one
-    is recomputed. A null value is NaN. Raises Permanent with the reason for anything malformed.
+    No digest is believed: where any byte but the numbers is new, the series are read and the digest is
+    recomputed; where none is, ``layouts`` has done so before. A null value is NaN. Raises Permanent with the
+    reason for anything malformed, too large or written by a newer version.
     """
+    known = None if layouts is None else layouts.recall(data)
+    if known is not None:
+        return known
     try:
+        refuse_bombs(data)
         return _decode(data, layouts)
     except _BROKEN as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise Permanent(f"frame: is not an Arrow stream that can be read: {reason}") from error
 
 
 def _decode(data: bytes, layouts: LayoutCache | None) -> Frame:
-    if layouts is not None:
-        known = layouts.recall(data)
-        if known is not None:
-            return known
     source = pa.py_buffer(data)
-    reader = pa.ipc.open_stream(source, options=_TWO_COLUMNS)
+    reader = pa.ipc.open_stream(source, options=_READING)
     about: dict[bytes, bytes] = reader.schema.metadata or {}
-    version = _text(about, b"coldaisle.version")
-    if version != FRAME_VERSION:
-        raise Permanent(f"frame: has version {version[:40]!r}; this reader knows {FRAME_VERSION!r}")
-    collector, node = _text(about, b"coldaisle.collector"), _text(about, b"coldaisle.node")
-    digest = _text(about, b"coldaisle.layout")
-    layout = layouts.get(digest) if layouts is not None else None
-    if layout is None:
-        layout = _layout(data, digest)
-        if layouts is not None:
-            layout = layouts.intern(layout)
+    _known_version(_text(about, b"coldaisle.version"))
+    names = [field.name for field in _FIELDS]
+    if reader.schema.names != names:
+        have = ", ".join(map(repr, reader.schema.names))[:200]
+        raise Permanent(f"frame: columns are {have}; expected {', '.join(names)}")
+    _known_types(reader.schema)
     batch = _only_batch(reader)
-    if batch.num_columns != 2:
-        raise Permanent("frame: lacks the columns timestamp and value")
-    times, values = batch.column(0), batch.column(1)
-    if times.type != _TIMESTAMP or values.type != _FIELDS[3].type:
-        raise Permanent(f"frame: columns are {times.type} and {values.type}; expected timestamp[ns, UTC] and double")
-    times.validate()
-    values.validate()
-    if len(times) != len(layout):
-        raise Permanent(f"frame: has {len(times)} rows; its layout has {len(layout)} series")
+    if batch.num_rows > MOST_SERIES:
+        raise Permanent(f"frame: has {batch.num_rows:,} rows; at most {MOST_SERIES:,} are read")
+    batch.validate(full=True)
+    times, values = batch.column(2), batch.column(3)
     if times.null_count:
         raise Permanent("frame: a timestamp is missing")
     if values.null_count:
         values = values.fill_null(float("nan"))
+    layout = _layout(batch, _text(about, b"coldaisle.layout"))
+    if layouts is not None:
+        layout = layouts.intern(layout)
     n = len(layout)
+    whose = _text(about, b"coldaisle.collector"), _text(about, b"coldaisle.node")
+    sender = _text(about, b"coldaisle.sender") if b"coldaisle.sender" in about else ""
     if n == 0:
-        return Frame(collector, node, layout, np.empty(0, np.int64), np.empty(0))
+        return Frame(*whose, layout, np.empty(0, np.int64), np.empty(0), sender)
     time_buffer, value_buffer = times.buffers()[1], values.buffers()[1]
     frame = Frame(
-        collector,
-        node,
+        *whose,
         layout,
         np.frombuffer(time_buffer, np.int64, n, 8 * times.offset),
         np.frombuffer(value_buffer, np.float64, n, 8 * values.offset),
+        sender,
     )
     if layouts is not None:
         time_at = time_buffer.address - source.address + 8 * times.offset
@@ -308,6 +237,26 @@ def _decode(data: bytes, layouts: LayoutCache | None) -> Frame:
         if time_at > 0 and time_at + 8 * n <= value_at and value_at + 8 * n <= len(data):
             layouts.remember(data, frame, time_at, value_at)
     return frame
+
+
+def _known_version(version: str) -> None:
+    if version == FRAME_VERSION:
+        return
+    newer = version.isascii() and version.isdigit() and len(version) < 10 and int(version) > int(FRAME_VERSION)
+    who = "a newer Coldaisle wrote it; upgrade this process, then replay it" if newer else "nobody wrote that"
+    raise Permanent(f"frame: has version {version[:40]!r}; this reader knows {FRAME_VERSION!r} ({who})")
+
+
+def _known_types(schema: Any) -> None:
+    """Refuse other types: some cost no bytes on the wire and any amount of memory when read."""
+    for name in ("metric", "labels"):
+        kind = schema.field(name).type
+        if kind not in _WORDS and not (pa.types.is_dictionary(kind) and kind.value_type in _WORDS):
+            raise Permanent(f"frame: column {name!r} is {str(kind)[:100]}; expected text")
+    for name, kind in (("timestamp", _TIMESTAMP), ("value", _FIELDS[3].type)):
+        if schema.field(name).type != kind:
+            have = str(schema.field(name).type)[:100]
+            raise Permanent(f"frame: column {name!r} is {have}; expected {kind}")
 
 
 def _only_batch(reader: Any) -> Any:
@@ -326,20 +275,18 @@ def _text(about: dict[bytes, bytes], key: bytes) -> str:
     value = about.get(key)
     if value is None:
         raise Permanent(f"frame: its metadata lacks {key.decode()!r}")
+    if len(value) > _MOST_NAME_BYTES:
+        raise Permanent(f"frame: its {key.decode()!r} has {len(value):,} bytes; at most {_MOST_NAME_BYTES} are read")
     return value.decode()
 
 
-def _layout(data: bytes, digest: str) -> Layout:
+def _layout(batch: Any, digest: str) -> Layout:
     """Read the series of a frame and hold them against the digest that the frame claims."""
-    reader = pa.ipc.open_stream(data, options=_ALL_COLUMNS)
-    schema = reader.schema
-    names = [field.name for field in _FIELDS]
-    if schema.names != names:
-        raise Permanent(f"frame: columns are {', '.join(map(repr, schema.names))[:200]}; expected {', '.join(names)}")
-    batch = _only_batch(reader)
-    batch.validate(full=True)
-    metrics = _words(batch.column(0), "metric")
-    objects = {text: _pairs(text) for text in set(texts)} if (texts := _words(batch.column(1), "labels")) else {}
+    metrics, texts = _words(batch.column(0), "metric"), _words(batch.column(1), "labels")
+    written_out = sum(map(len, metrics)) + sum(map(len, texts))
+    if written_out > _MOST_TEXT:
+        raise Permanent(f"frame: its series are {written_out:,} letters; at most {_MOST_TEXT:,} are read")
+    objects = {text: _pairs(text) for text in set(texts)}
     layout = Layout(Series(metric, objects[text]) for metric, text in zip(metrics, texts, strict=True))
     if layout.digest != digest:
         raise Permanent(f"frame: claims layout {digest[:40]!r} but its series make {layout.digest!r}")
@@ -352,8 +299,8 @@ def _words(column: Any, name: str) -> list[str]:
         raise Permanent(f"frame: a {name} is missing")
     encoded = isinstance(column, pa.DictionaryArray)
     words = (column.dictionary if encoded else column).to_pylist()
-    if any(not isinstance(word, str) for word in words):
-        raise Permanent(f"frame: column {name!r} is {column.type}; expected text")
+    if any(word is None for word in words):
+        raise Permanent(f"frame: a {name} is missing")
     words = [sys.intern(word) for word in words]
     return [words[number] for number in column.indices.to_pylist()] if encoded else words
 

@@ -34,6 +34,7 @@ class Frame:
     layout: Layout
     timestamps: Times  # [n], n = len(layout)
     values: Values  # [n]
+    sender: str = ""  # the agent that sent it; two at once for one collector of one node are two hosts with one name
 
     def __post_init__(self) -> None:
         """Refuse columns that do not fit the layout; raises ValueError."""

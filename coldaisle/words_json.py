@@ -15,6 +15,8 @@ from coldaisle.severity import Severity
 
 EVENT_VERSION = 1
 ANOMALY_VERSION = 1
+MOST_WORDS_BYTES = 4 << 20
+"""Of one event or anomaly; the largest, a window of 2,000 points beside twenty peers, has a fifth of it."""
 
 T = TypeVar("T")
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -178,7 +180,10 @@ def _window_from_json(document: Any) -> Window:
         expected=read.line("expected"),
         low=read.line("low"),
         high=read.line("high"),
-        peers={name: _line(line, "anomaly: window: peers") for name, line in read.object("peers").items()},
+        peers={
+            _text(name, "anomaly: window: peers"): _line(line, "anomaly: window: peers")
+            for name, line in read.object("peers").items()
+        },
         limit=read.maybe_number("limit"),
     )
 
@@ -211,6 +216,17 @@ def _number(value: Any, where: str) -> float:
 def _integer(value: Any, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise Permanent(f"{where}: is {_shown(value)}; expected an integer")
+    if not -(2**63) <= value < 2**63:
+        raise Permanent(f"{where}: does not fit 64 bits")
+    return value
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise Permanent(f"{where}: is {_shown(value)}; expected a text")
+    # JSON can name half of a pair of UTF-16 units; no store and no socket takes it.
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise Permanent(f"{where}: is not valid Unicode")
     return value
 
 
@@ -221,6 +237,9 @@ def _line(value: Any, where: str) -> tuple[float | None, ...]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list | dict) and value:
+        # Its text may be as long as the message, and nested deeper than Python can print.
+        return "a list" if isinstance(value, list) else "an object"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
 
@@ -233,10 +252,12 @@ def _dump(document: dict[str, Any]) -> bytes:
 
 
 def _load(data: bytes, what: str) -> Any:
+    if len(data) > MOST_WORDS_BYTES:
+        raise Permanent(f"{what}: has {len(data):,} bytes; at most {MOST_WORDS_BYTES:,} are read")
     try:
-        return json.loads(data)
+        return json.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise Permanent(f"{what}: is not JSON: {error}") from error
+        raise Permanent(f"{what}: is not JSON: {str(error)[:200]}") from error
 
 
 class _Reader:
@@ -255,14 +276,15 @@ class _Reader:
 
     def version(self, known: int) -> None:
         have = self._get("version")
-        if have != known:
-            raise Permanent(f"{self._what}: has version {_shown(have)}; this reader knows {known}")
+        if have == known and not isinstance(have, bool):
+            return
+        newer = isinstance(have, int) and have > known
+        who = "a newer Coldaisle wrote it; upgrade this process, then replay it" if newer else "nobody wrote that"
+        raise Permanent(f"{self._what}: has version {_shown(have)}; this reader knows {known} ({who})")
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self._get(key) if default is None else self._document.get(key, default)
-        if not isinstance(value, str):
-            raise Permanent(f"{self._what}: {key}: is {_shown(value)}; expected a text")
-        return value
+        return _text(value, f"{self._what}: {key}")
 
     def integer(self, key: str) -> int:
         return _integer(self._get(key), f"{self._what}: {key}")
@@ -280,10 +302,7 @@ class _Reader:
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
-        value = self.items(key)
-        if not all(isinstance(each, str) for each in value):
-            raise Permanent(f"{self._what}: {key}: expected a list of texts")
-        return tuple(value)
+        return tuple(_text(each, f"{self._what}: {key}") for each in self.items(key))
 
     def line(self, key: str) -> tuple[float | None, ...]:
         return _line(self.items(key), f"{self._what}: {key}")
@@ -295,10 +314,8 @@ class _Reader:
         return value
 
     def texts(self, key: str) -> dict[str, str]:
-        value = self.object(key)
-        if not all(isinstance(each, str) for each in value.values()):
-            raise Permanent(f"{self._what}: {key}: expected an object of texts")
-        return dict(value)
+        where = f"{self._what}: {key}"
+        return {_text(name, where): _text(value, where) for name, value in self.object(key).items()}
 
     def labels(self, key: str) -> Labels:
         self._get(key)
@@ -310,7 +327,8 @@ class _Reader:
             return None
         if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
             raise Permanent(f"{self._what}: {key}: is {_shown(value)}; expected a metric and its labels")
-        return Series(value[0], _Reader(f"{self._what}: {key}", {"labels": value[1]}).labels("labels"))
+        metric = _text(value[0], f"{self._what}: {key}")
+        return Series(metric, _Reader(f"{self._what}: {key}", {"labels": value[1]}).labels("labels"))
 
     def as_(self, key: str, kind: Callable[[str], T]) -> T:
         text = self.text(key)

@@ -92,7 +92,7 @@ def rewritten(change: dict[bytes, bytes], drop: str = "", batches: int = 1) -> b
         (b"cpu,host=a value=1 5", "not an Arrow stream"),
         (rewritten({b"coldaisle.version": b"9"}), "version '9'"),
         (rewritten({b"coldaisle.layout": b"00"}), "claims layout '00'"),
-        (rewritten({}, drop="value"), "Out of bounds field index: 3"),
+        (rewritten({}, drop="value"), "columns are 'metric', 'labels', 'timestamp'; expected"),
         (rewritten({}, batches=2), "more than one record batch"),
         (rewritten({}, batches=0), "no record batch"),
     ],

@@ -1,0 +1,132 @@
+"""What the golden files hold: one example of each format, with everything in it that the format can say."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coldaisle.anomaly import Anomaly, Contribution, Phase, Window
+from coldaisle.bus import DEADLETTERS, EVENTS, FRAMES, Message, Partition
+from coldaisle.clock import SECOND
+from coldaisle.codec import anomaly_to_json, encode_anomaly, encode_event, encode_frame, event_to_json
+from coldaisle.event import Event
+from coldaisle.frame import Frame
+from coldaisle.selfstats import SelfStats
+from coldaisle.series import Layout, Series, labels
+from coldaisle.severity import Severity
+from collectors.spool import Spool, Waiting
+from pipeline.deadletter import DeadLetters
+
+GOLDEN = Path(__file__).parent
+AT = 1_763_780_400 * SECOND
+
+
+class Written(NamedTuple):
+    """The bytes that today's writer makes, and what every later reader must understand of them."""
+
+    data: bytes
+    means: Any  # JSON
+
+
+def _frame() -> Written:
+    layout = Layout(
+        [
+            Series("gpu_power_watts", labels(gpu="GPU-a", node="n1")),
+            Series("gpu_temperature_celsius", labels(gpu="GPU-a", node="n1")),
+            Series("sensor_température_celsius", labels(node="n1", sensor='inlet "A", left')),
+        ]
+    )
+    times = np.array([AT, AT, AT + 1], np.int64)
+    frame = Frame("nvml", "n1", layout, times, np.array([301.5, math.nan, -0.0]), sender="9f86d081884c7d65")
+    return Written(encode_frame(frame), frame_to_json(frame))
+
+
+def frame_to_json(frame: Frame) -> dict[str, Any]:
+    """Return everything that a frame says."""
+    return {
+        "collector": frame.collector,
+        "node": frame.node,
+        "series": [[series.metric, dict(series.labels)] for series in frame.layout.series],
+        "timestamps": frame.timestamps.tolist(),
+        "values": [None if math.isnan(value) else value for value in frame.values.tolist()],
+        "digest": frame.layout.digest,
+        "sender": frame.sender,
+    }
+
+
+def _event() -> Written:
+    event = Event("xid", "79", AT, labels(gpu="GPU-a", node="n1"), "GPU has fallen off the bus", {"pid": "4711"})
+    return Written(encode_event(event), event_to_json(event))
+
+
+def _anomaly() -> Written:
+    anomaly = Anomaly(
+        id="0123456789abcdef", phase=Phase.CLOSED, rule="gpu_hot", detector="peers", version="1",
+        severity=Severity.PAGE, entity="gpu/GPU-a", started_at=AT, updated_at=AT + SECOND, ended_at=AT + SECOND,
+        score=0.97, explanation="81 °C, its peers read 61 °C",
+        series=Series("gpu_temperature_celsius", labels(gpu="GPU-a", node="n1")),
+        observed=81.0, expected=61.0, low=math.nan, high=math.inf, tail_probability=1e-9,
+        contributions=(Contribution("gpu/GPU-a", "gpu_temperature_celsius", 1.0, 81.0, None),),
+        peers=("gpu/GPU-b", "gpu/GPU-c"), members=("gpu/GPU-a",), summary="hot", action="Look.", runbook="docs/x.md",
+        window=Window(
+            "gpu_temperature_celsius", "°C", (AT, AT + SECOND), (60.0, None), (61.0, 61.0), (None, 59.0), (63.0, 63.0),
+            {"gpu/GPU-b": (61.0, None)}, 90.0,
+        ),
+    )  # fmt: skip
+    return Written(encode_anomaly(anomaly), anomaly_to_json(anomaly))
+
+
+def _spool() -> Written:
+    messages = [Waiting(FRAMES, b"n1", b"\x00first"), Waiting(EVENTS, b"n\xff2", b"second"), Waiting(FRAMES, b"", b"")]
+    with TemporaryDirectory() as folder:
+        spool = Spool(Path(folder), 1 << 20, SelfStats())
+        for message in messages:
+            spool.append(message)
+        spool.seal()
+        (segment,) = Path(folder).iterdir()
+        data = segment.read_bytes()
+    return Written(data, [[each.topic, each.key.hex(), each.value.hex()] for each in messages])
+
+
+class _Kept:
+    """A producer that keeps one message."""
+
+    def __init__(self) -> None:
+        self.message: tuple[str, bytes, bytes, dict[str, str]] = ("", b"", b"", {})
+
+    def produce(self, topic: str, key: bytes, value: bytes, headers: Any = None) -> None:
+        self.message = (topic, key, value, dict(headers or {}))
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _deadletter() -> Written:
+    kept = _Kept()
+    poison = Message(Partition(FRAMES, 3), 17, b"n1", b"\x00garbage", {"content-type": "text/plain"}, AT)
+    DeadLetters(kept, SelfStats()).put(poison, "frame: is not an Arrow stream")
+    topic, key, value, headers = kept.message
+    assert topic == DEADLETTERS
+    record = {"key": key.hex(), "value": value.hex(), "headers": headers}
+    means = {
+        "origin": "frames/3/17", "reason": "frame: is not an Arrow stream", "value": b"\x00garbage".hex(),
+        "headers": {"content-type": "text/plain"}, "key": b"n1".hex(),
+    }  # fmt: skip
+    return Written(json.dumps(record, indent=1, sort_keys=True).encode(), means)
+
+
+FORMATS: dict[str, tuple[str, Callable[[], Written]]] = {
+    "frame": ("arrow", _frame),
+    "event": ("json", _event),
+    "anomaly": ("json", _anomaly),
+    "spool": ("spool", _spool),
+    "deadletter": ("record", _deadletter),
+}
+"""Format -> how its files' names end, and what writes one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -12,6 +14,27 @@ from coldaisle.topology import KINDS, RelationKind, Topology, kind_of
 from pipeline.series_table import LOAD, STEADY, Interner, SeriesTable
 
 _NOT_SHAPE = frozenset(KINDS) | {"collector", "sku"}
+
+
+class GroupKey(NamedTuple):
+    """What the members of a peer group have in common; the same in every process."""
+
+    metric: str
+    kind: str  # of entity
+    shape: Labels  # what tells sensors of one entity apart
+    drive: int
+    job: str  # ``job/x``, ``alone:node/y``, empty where no job is known
+    sku: str  # of the hardware, or of the set of metrics that it has
+
+    @property
+    def cohort(self) -> str:
+        """With whom load is compared, in one word."""
+        return f"{self.job}|{self.sku}"
+
+
+def shape_of(labels: Labels) -> Labels:
+    """Return the labels that tell sensors of one entity apart."""
+    return tuple(pair for pair in labels if pair[0] not in _NOT_SHAPE)
 
 
 class PeerGroups:
@@ -34,6 +57,11 @@ class PeerGroups:
         self._numbers = Interner()
         self._members: dict[int, list[int]] = {}  # source -> ids
         self._shapes: dict[Labels, Labels] = {}
+
+    def key(self, group: int) -> GroupKey:
+        """Return what the members of a group have in common. Raises IndexError."""
+        key: GroupKey = self._numbers.values[group]
+        return key
 
     def members(self, source: int) -> list[int]:
         """Return the ids of a source's series."""
@@ -62,7 +90,7 @@ class PeerGroups:
             members = self._members.get(source, [])
             name = table.sources.values[source]
             job = self._job(name) or (f"alone:{name}" if jobs_known else "")
-            sku = self._sku(name) or frozenset(int(table.metric[i]) for i in members)
+            sku = self._sku(name) or self._likeness(members)
             for number in members:
                 group = self._group(number, job, sku)
                 if group != table.group[number]:
@@ -76,20 +104,28 @@ class PeerGroups:
         """Give every series its group; return what :meth:`regroup` does."""
         return self.regroup(list(self._members))
 
-    def _group(self, number: int, job: str, sku: Hashable) -> int:
+    def _group(self, number: int, job: str, sku: str) -> int:
         table = self._table
-        drive = table.drive[number]
+        drive = int(table.drive[number])
         if drive not in (LOAD, STEADY):
             return -1
         entity = table.entities.values[table.entity[number]]
-        cohort: Hashable = (job, self._own_sku(entity) or sku) if drive == LOAD else ()
+        if drive == LOAD:
+            sku = self._own_sku(entity) or sku
+        else:
+            job = sku = ""
         shape = self._shape(table.series(number).labels)
-        return self._numbers.number((int(table.metric[number]), kind_of(entity), shape, cohort))
+        return self._numbers.number(GroupKey(table.row(number).name, kind_of(entity), shape, drive, job, sku))
+
+    def _likeness(self, members: list[int]) -> str:
+        """Return a word that is the same for sources with the same metrics."""
+        names = sorted({self._table.row(number).name for number in members})
+        return f"metrics-{crc32(' '.join(names).encode()):08x}"
 
     def _shape(self, labels: Labels) -> Labels:
         known = self._shapes.get(labels)
         if known is None:
-            known = tuple(pair for pair in labels if pair[0] not in _NOT_SHAPE)
+            known = shape_of(labels)
             if len(self._shapes) > 4096:
                 self._shapes.clear()
             self._shapes[labels] = known

@@ -33,11 +33,12 @@ class Round(NamedTuple):
 
 
 class Rounds:
-    """Keeps the newest sample of each series."""
+    """Keeps the newest sample of each series; with ``counters`` False what comes are rates already."""
 
-    def __init__(self, table: SeriesTable, ingest: Ingest) -> None:
+    def __init__(self, table: SeriesTable, ingest: Ingest, counters: bool = True) -> None:
         self._table = table
         self._ingest = ingest
+        self._counters = counters
         self.last_seen = column(0, np.int64)  # ns, 0 = never
         self.raw = column(np.nan, np.float64)  # as it came
         self.rate = column(np.nan, np.float32)  # of counters
@@ -63,6 +64,8 @@ class Rounds:
     def values(self) -> Values:
         """Return the newest value of every slot, counters as rates; a copy."""
         size = self._table.size
+        if not self._counters:
+            return self.raw[:size].copy()
         counters = self._table.counter[self._table.metric[:size]]
         return np.where(counters, self.rate[:size].astype(np.float64), self.raw[:size])
 
@@ -100,7 +103,7 @@ class Rounds:
             ids, timestamps, values, last_seen = ids[fresh], timestamps[fresh], values[fresh], last_seen[fresh]
         gaps = np.where(last_seen > 0, timestamps - last_seen, 0)
         increases = np.full(len(ids), np.nan)
-        counters = np.flatnonzero(self._table.counter[self._table.metric[ids]])
+        counters = np.flatnonzero(self._table.counter[self._table.metric[ids]] & self._counters)
         self.last_seen[ids] = timestamps
         if not len(counters):
             self.raw[ids] = values

@@ -1,0 +1,133 @@
+"""A real InfluxDB 2 for tests: started, stopped, killed and restarted on the same port and folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+BUILD = Path(__file__).resolve().parents[2] / "deploy" / "build-influxd.sh"
+ORG, TOKEN = "hall", "an-operator-token-for-tests"
+_STARTS_WITHIN_SECONDS = 30.0
+
+
+def influxd() -> Path:
+    """Return the server, built by now if it was not yet; skips, loudly, where it cannot be."""
+    done = subprocess.run([str(BUILD)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"NO TEST MET A REAL INFLUXDB: {done.stderr.strip().splitlines()[0]}")
+    return Path(done.stdout.strip())
+
+
+class InfluxProcess:
+    """One server on a free port of loopback, set up with ``ORG`` and ``TOKEN``; its data below ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._binary = influxd()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        first = {"username": "test", "password": "a-password", "org": ORG, "bucket": "default", "token": TOKEN}
+        self.post("/api/v2/setup", first)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, on the same port and folder as before; return when it answers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        words = {
+            "bolt-path": self._folder / "bolt",
+            "sqlite-path": self._folder / "sqlite",
+            "engine-path": self._folder / "engine",
+            "http-bind-address": f"127.0.0.1:{self._port}",
+            "log-level": "error",
+        }
+        command = [str(self._binary), "--reporting-disabled", *(f"--{key}={value}" for key, value in words.items())]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, "HOME": str(self._folder)}
+            )
+        deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
+        while not self._answers():
+            assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
+            assert time.monotonic() < deadline, "InfluxDB did not start"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ask it to end; return when it has."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at this instant."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Let it hang: connections stand, nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after ``pause``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def get(self, path: str, token: str = TOKEN) -> Any:
+        """Return the JSON that ``path`` answers."""
+        return self._ask(urllib.request.Request(self.url + path), token)
+
+    def post(self, path: str, body: dict[str, Any], token: str = TOKEN) -> Any:
+        """Post JSON; return the JSON that comes back."""
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), method="POST")
+        request.add_header("Content-Type", "application/json")
+        return self._ask(request, token)
+
+    def make_bucket(self, name: str, keep_seconds: int = 0) -> None:
+        """Make a bucket without asking the code under test."""
+        org = self.get("/api/v2/orgs")["orgs"][0]["id"]
+        rules = [{"type": "expire", "everySeconds": keep_seconds}] if keep_seconds else []
+        self.post("/api/v2/buckets", {"orgID": org, "name": name, "retentionRules": rules})
+
+    def token(self, *permissions: dict[str, Any]) -> str:
+        """Return a token with these permissions only."""
+        org = self.get("/api/v2/orgs")["orgs"][0]["id"]
+        return str(self.post("/api/v2/authorizations", {"orgID": org, "permissions": list(permissions)})["token"])
+
+    def _ask(self, request: urllib.request.Request, token: str) -> Any:
+        request.add_header("Authorization", f"Token {token}")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            data = answer.read()
+        return json.loads(data) if data else None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + "/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(how)
+            self._process.wait(timeout=30)
+            self._process = None

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from coldaisle.anomaly import Anomaly
-from coldaisle.bus import ANOMALIES, EVENTS, FRAMES, Consumer, Message, Producer
+from coldaisle.bus import ANOMALIES, EVENTS, FRAMES, Consumer, Producer
 from coldaisle.clock import SECOND, Clock
-from coldaisle.codec import LINE_PROTOCOL, LayoutCache, decode_event, decode_frame, encode_anomaly
-from coldaisle.errors import Permanent
-from coldaisle.event import Event
-from coldaisle.frame import Block, Frame
-from coldaisle.line_protocol import decode_lines
+from coldaisle.codec import encode_anomaly
 from coldaisle.selfstats import SelfStats
 from coldaisle.store import MetricStore
 from pipeline.checkpoint import Checkpoint
-from pipeline.deadletter import DeadLetters
+from pipeline.reader import Reader
 from pipeline.scoring import Engine
+
+__all__ = ["Reader", "Scorer", "Storer"]
 
 _MOST_MESSAGES = 2000
 _SITE = b"site"
-_LINES_COLLECTOR = "telegraf"
-
-
-class Reader:
-    """Turns messages into frames and events; what cannot be read goes to the dead letters."""
-
-    def __init__(self, dead_letters: DeadLetters, stats: SelfStats) -> None:
-        self.dead_letters = dead_letters
-        self._stats = stats
-        self._layouts = LayoutCache()
-
-    def read(self, messages: Sequence[Message]) -> tuple[list[Frame | Block], list[Event]]:
-        """Return the frames and events of ``messages`` in their order. Raises Permanent on too much poison."""
-        frames: list[Frame | Block] = []
-        events: list[Event] = []
-        for message in messages:
-            try:
-                if message.partition.topic == EVENTS:
-                    events.append(decode_event(message.value))
-                elif message.headers.get("content-type") == LINE_PROTOCOL:
-                    frames += decode_lines(message.value, _LINES_COLLECTOR, self._stats)
-                else:
-                    frames.append(decode_frame(message.value, self._layouts))
-            except Permanent as error:
-                self.dead_letters.put(message, str(error))
-            else:
-                self.dead_letters.good()
-        return frames, events
 
 
 class Storer:

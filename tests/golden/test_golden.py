@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from coldaisle.bus import DEADLETTERS, Message, Partition
 from coldaisle.codec import anomaly_to_json, decode_anomaly, decode_event, decode_frame, encode_frame, event_to_json
+from coldaisle.deadletter import Letter, decode_letter
 from coldaisle.errors import Permanent
 from coldaisle.selfstats import SelfStats
 from collectors.spool import Spool
@@ -27,11 +29,28 @@ def files(name: str) -> list[Path]:
     return sorted((GOLDEN / name).glob(f"*.{FORMATS[name][0]}"))
 
 
+def read_letter(data: bytes, _: Path) -> Any:
+    record = json.loads(data)
+    message = Message(
+        Partition(DEADLETTERS, 0), 1, bytes.fromhex(record["key"]), bytes.fromhex(record["value"]), record["headers"], 0
+    )
+    letter = decode_letter(message)
+    assert isinstance(letter, Letter)
+    return {
+        "origin": letter.id,
+        "reason": letter.reason,
+        "value": letter.value.hex(),
+        "headers": letter.headers,
+        "key": letter.key.hex(),
+    }
+
+
 READERS: dict[str, Callable[[bytes, Path], Any]] = {
     "frame": lambda data, _: frame_to_json(decode_frame(data)),
     "event": lambda data, _: event_to_json(decode_event(data)),
     "anomaly": lambda data, _: anomaly_to_json(decode_anomaly(data)),
     "spool": read_spool,
+    "deadletter": read_letter,
 }
 
 
@@ -52,6 +71,12 @@ def test_every_format_has_golden_files_and_todays_writer_is_among_them(tmp_path:
         kept = [path.read_bytes() for path in files(name)]
         assert kept, name
         assert example().data in kept, f"{name} is written otherwise now: run python -m tests.golden.write and commit"
+
+
+def test_a_newer_dead_letter_is_refused_by_name() -> None:
+    message = Message(Partition(DEADLETTERS, 0), 1, b"frames/0/1", b"", {"dead-letter": "2", "origin": "x"}, 0)
+    with pytest.raises(Permanent, match=r"has version '2'; this reader knows 1 .a newer Coldaisle wrote it"):
+        decode_letter(message)
 
 
 def test_a_newer_writer_is_refused_by_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,39 @@ from coldaisle.frame import Block, Frame
 from coldaisle.matcher import parse
 from coldaisle.series import Layout, Series, labels
 from coldaisle.store import MetricStore
+from coldaisle.store.influx import InfluxStore
 from coldaisle.store.memory_metrics import InMemoryMetricStore
 from coldaisle.store.parquet import ParquetStore
+from tests.integration.influx_server import InfluxProcess, config_of
 
 START = 1_763_780_400 * SECOND + 123_456_789  # nanoseconds must survive
-STORES: list[Callable[[Path], MetricStore]] = [
-    lambda _: InMemoryMetricStore(),
-    lambda folder: ParquetStore(folder, ManualClock(START)),
-]
 
 
-@pytest.fixture(params=STORES, ids=["memory", "parquet"])
+def influx(folder: Path, request: pytest.FixtureRequest) -> MetricStore:
+    """Buckets of its own on the one real server of this file."""
+    server: InfluxProcess = request.getfixturevalue("influx_server")
+    config = config_of(server, next(BUCKETS), folder)
+    server.make_bucket(config.bucket)
+    server.make_bucket(config.event_bucket)
+    return InfluxStore(config)
+
+
+def memory(_: Path, __: pytest.FixtureRequest) -> MetricStore:
+    return InMemoryMetricStore()
+
+
+def parquet(folder: Path, _: pytest.FixtureRequest) -> MetricStore:
+    return ParquetStore(folder, ManualClock(START))
+
+
+ON_INFLUX = (pytest.mark.integration, pytest.mark.xdist_group("influxdb"))
+STORES = [memory, parquet, pytest.param(influx, marks=ON_INFLUX)]
+BUCKETS = (f"hall{number}" for number in count())
+
+
+@pytest.fixture(params=STORES, ids=lambda make: make.__name__)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MetricStore]:
-    made: MetricStore = request.param(tmp_path / "store")
+    made: MetricStore = request.param(tmp_path / "store", request)
     yield made
     made.close()
 
@@ -150,4 +171,4 @@ def test_closing_twice_is_safe(store: MetricStore) -> None:
     store.write([frame("n1", [START], [1.0])])
     store.close()
     store.close()
-    assert isinstance(store, ParquetStore | InMemoryMetricStore)
+    assert isinstance(store, ParquetStore | InMemoryMetricStore | InfluxStore)

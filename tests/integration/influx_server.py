@@ -15,10 +15,19 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from pydantic import SecretStr
+
+from coldaisle.store.influx_settings import InfluxConfig, InfluxQueueConfig
 
 BUILD = Path(__file__).resolve().parents[2] / "deploy" / "build-influxd.sh"
 ORG, TOKEN = "hall", "an-operator-token-for-tests"
 _STARTS_WITHIN_SECONDS = 30.0
+
+
+def config_of(server: InfluxProcess, bucket: str, queue: Path | None = None) -> InfluxConfig:
+    """Return the settings of a store on ``server``."""
+    waiting = InfluxQueueConfig(folder=queue)
+    return InfluxConfig(url=server.url, org=ORG, token=SecretStr(TOKEN), bucket=bucket, queue=waiting)
 
 
 def influxd() -> Path:

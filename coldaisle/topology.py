@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from coldaisle.errors import ConfigError
 from coldaisle.series import Labels
+from coldaisle.state import Kept, State
 
 KINDS = (
     "site", "row", "rack", "node", "gpu", "nic", "port",
@@ -99,6 +104,12 @@ class Topology:
             self.add(entity)
         for relation in relations:
             self.relate(relation)
+        self._declared = dict(self._entities)
+        self._declared_relations = frozenset(self.relations())
+        self._told: tuple[int, State] | None = None  # what a snapshot keeps, at a version
+        self._file = ""
+        self.moved = False
+        """Whether it was restored on top of another file than it was kept with: peers must be grouped anew."""
 
     def __contains__(self, entity: str) -> bool:
         return entity in self._entities
@@ -249,6 +260,60 @@ class Topology:
                     todo.append(following)
         return seen
 
+    def state(self) -> State:
+        """Return what a snapshot keeps; put together only when something has changed."""
+        if self._told is None or self._told[0] != self.version:
+            numbers = {name: number for number, name in enumerate(self._entities)}
+            relations = self.relations()
+            places = {relation: number for number, relation in enumerate(relations)}
+            told = {
+                "entities": [_entity_row(each, each.id in self._declared) for each in self._entities.values()],
+                "children": [[up, [numbers[each] for each in down]] for up, down in self._children.items()],
+                "relations": [[*_relation_row(each), each in self._declared_relations] for each in relations],
+                "sources": list(self._out),
+                "in": [[target, [places[each] for each in several]] for target, several in self._in.items()],
+            }
+            text = np.frombuffer(json.dumps(told, separators=(",", ":")).encode(), np.uint8)
+            self._told = self.version, {"graph": text, "file": self._digest(), "version": self.version}
+        return self._told[1]
+
+    def restore(self, state: State) -> None:
+        """
+        Take back what ``state`` returned, in a topology made from the same file. Raises Permanent.
+
+        Where the file has changed since, it is believed, and only what was learnt from telemetry and from jobs is
+        added to it; :attr:`moved` then says so.
+        """
+        kept = Kept(state)
+        told = json.loads(kept.array("graph", np.uint8, None).tobytes())
+        entities = [(Entity(kind, name, up, about), known) for kind, name, up, about, known in told["entities"]]
+        relations = [(Relation(RelationKind(kind), *ends), known) for kind, *ends, known in told["relations"]]
+        if kept.text("file") != self._digest():
+            self.moved = True
+            for entity, declared in entities:
+                if not declared and entity.id not in self._entities:
+                    self.add(entity)
+            for relation, declared in relations:
+                if not declared:
+                    self.relate(relation)
+            return
+        self._entities = {entity.id: entity for entity, _ in entities}
+        names = list(self._entities)
+        self._children = {up: [names[number] for number in down] for up, down in told["children"]}
+        self._out = {source: [] for source in told["sources"]}
+        for relation, _ in relations:
+            self._out[relation.source].append(relation)
+        self._in = {target: [relations[number][0] for number in numbers] for target, numbers in told["in"]}
+        self.version = kept.integer("version")
+
+    def _digest(self) -> str:
+        """Return what tells one file from another."""
+        if not self._file:
+            known = [_entity_row(self._declared[name], True) for name in sorted(self._declared)]
+            told = json.dumps([known, sorted(map(_relation_row, self._declared_relations))])
+            self._file = blake2b(told.encode(), digest_size=8).hexdigest()
+        return self._file
+
     def to_toml(self) -> str:
         """Return the graph as ``topology.toml``."""
         lines: list[str] = []
@@ -267,6 +332,14 @@ class Topology:
                 "",
             ]
         return "\n".join(lines)
+
+
+def _entity_row(entity: Entity, declared: bool) -> list[Any]:
+    return [entity.kind, entity.name, entity.parent, dict(entity.attributes), declared]
+
+
+def _relation_row(relation: Relation) -> list[str]:
+    return [relation.kind.value, relation.source, relation.target]
 
 
 def _quoted(text: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coldaisle.state import Kept
+
 Floats = NDArray[np.float64]
 
 LEAST = 1e-16
@@ -104,12 +106,14 @@ class TailCalibrator:
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what ``state`` returned. Raises ValueError where it is of other bins or detectors."""
-        counts = np.array(state["counts"], np.float64)
-        if counts.ndim != 3 or counts.shape[0] != self._counts.shape[0] or counts.shape[2] != _BINS:
-            raise ValueError(f"a calibrator of {self._counts.shape} cannot restore counts of {counts.shape}")
-        self._counts, self._tables = counts, np.array(state["tables"], np.float64)
-        self._calls, self._rebuilt = np.array(state["calls"], np.int64), np.array(state["rebuilt"], np.int64)
+        """Take back what ``state`` returned. Raises Permanent where it is of other bins or detectors."""
+        kept, detectors = Kept(state), self._counts.shape[0]
+        self._counts = kept.array("counts", np.float64, detectors, None, _BINS)
+        self._tables = kept.array("tables", np.float64, *self._counts.shape)
+        self._calls, self._rebuilt = (
+            kept.array("calls", np.int64, detectors),
+            kept.array("rebuilt", np.int64, detectors),
+        )
 
     def _reach(self, families: int) -> None:
         detectors, size, _ = self._counts.shape

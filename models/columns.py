@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coldaisle.detector import Ids
+from coldaisle.state import Kept
 
 Where = slice | NDArray[np.int64]
 """Rows of a column: a slice where the ids follow one another, so that reading them copies nothing."""
@@ -22,6 +23,7 @@ class Columns:
     def __init__(self, fresh: Mapping[str, Any]) -> None:
         self._fresh = {name: np.asarray(value) for name, value in fresh.items()}
         self._columns = {name: np.full(_FIRST, value, value.dtype) for name, value in self._fresh.items()}
+        self._reached = 0
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._columns[name]
@@ -32,6 +34,7 @@ class Columns:
     def reach(self, ids: Ids) -> None:
         """Grow until every one of ``ids`` has a row."""
         need = int(ids.max(initial=-1)) + 1
+        self._reached = max(self._reached, need)
         size = len(self)
         if need <= size:
             return
@@ -71,11 +74,16 @@ class Columns:
             known = before >= 0
             moved[known] = column[before[known]]
             self._columns[name] = moved
+        self._reached = len(before)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return copies of all columns."""
-        return {name: column.copy() for name, column in self._columns.items()}
+        """Return copies of all columns, up to the last row that was ever asked for."""
+        return {name: column[: self._reached].copy() for name, column in self._columns.items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what ``state`` returned. Raises KeyError where a column is missing."""
-        self._columns = {name: np.array(state[name], value.dtype) for name, value in self._fresh.items()}
+        """Take back what ``state`` returned. Raises Permanent where a column is missing or of another length."""
+        kept = Kept(state)
+        for name, value in self._fresh.items():
+            self._reached = len(kept.array(name, value.dtype, None))
+            break
+        self._columns = {name: kept.array(name, value.dtype, self._reached) for name, value in self._fresh.items()}

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coldaisle.detector import Ids
+from coldaisle.state import Kept
 
 Positions = NDArray[np.int64]
 
@@ -24,6 +25,7 @@ class PeerRows:
         self._row = np.full(256, -1, np.int32)  # by id; -1 = none
         self._group = np.zeros(0, np.int32)  # by row
         self._groups = 0
+        self._reached = 0  # one more than the largest id ever asked for
         self.settled = True
 
     def regroup(self, ids: Ids, keys: NDArray[np.int64]) -> Positions:
@@ -70,18 +72,36 @@ class PeerRows:
             present = present[enough[group]]
         return position[present], present, counts[enough]
 
-    def keys(self) -> NDArray[np.int64]:
-        """Return the group of each id; a copy."""
-        return self._keys.copy()
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what a snapshot keeps, by id; settled rows follow from the groups and need not be kept."""
+        row = self._row[: 0 if self.settled else self._reached]
+        return {"key": self._keys[: self._reached].copy(), "unsettled": row.copy()}
+
+    def restore(self, kept: Kept) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        self._keys, row = kept.array("key", np.int64, None), kept.array("unsettled", np.int32, None)
+        self._reached = len(self._keys)
+        self._row = row if len(row) else np.full(self._reached, -1, np.int32)
+        self.settled = not len(row)
+        if self.settled:
+            self.settle()
 
     def by_id(self, column: NDArray[Any], fresh: Any) -> NDArray[Any]:
         """Return a column of rows as one of ids, ``fresh`` for those without a row."""
-        result = np.full(len(self._row), fresh, column.dtype)
+        result = np.full(self._reached, fresh, column.dtype)
         ids = np.flatnonzero(self._row >= 0)
         result[ids] = column[self._row[ids]]
         return result
 
+    def by_row(self, column: NDArray[Any]) -> NDArray[Any]:
+        """Return a column of ids as one of rows; the opposite of :meth:`by_id`."""
+        ids = np.flatnonzero(self._row >= 0)
+        result = np.empty(len(ids), column.dtype)
+        result[self._row[ids]] = column[ids]
+        return result
+
     def _reach(self, need: int) -> None:
+        self._reached = max(self._reached, need)
         have = len(self._keys)
         if need <= have:
             return

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Ids, Scores, Traits
+from coldaisle.state import Kept
 from models.cohorts import Cohorts
 from models.columns import Columns, Where
 from models.level import CHUNK, CLIP, FASTEST, NEVER_CHANGED, RESOLUTION, SIGMA_OF_DEVIATION
@@ -118,17 +119,15 @@ class Peers:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what a snapshot keeps: by series id, whatever the order of the rows."""
-        self._settle()
         kept = {name: self._rows.by_id(column, fresh) for name, column, fresh in self._memory.items()}
-        return {"key": self._rows.keys(), **kept}
+        return {**self._rows.state(), **kept}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what ``state`` returned. Raises KeyError where a column is missing."""
-        self._rows = PeerRows()
-        keys = np.array(state["key"], np.int64)
-        self._rows.regroup(np.arange(len(keys)), keys)
-        ids, _ = self._rows.settle()
-        self._memory.restore({name: np.asarray(state[name])[ids] for name, _, _ in self._memory.items()})
+        """Take back what ``state`` returned. Raises Permanent where a column is missing or of another length."""
+        kept, size = Kept(state), len(state["key"])
+        self._rows.restore(kept)
+        columns = {name: kept.array(name, fresh.dtype, size) for name, _, fresh in self._memory.items()}
+        self._memory.restore({name: self._rows.by_row(column) for name, column in columns.items()})
         self._changed(plans=True)
 
     def score(self, batch: Batch) -> Scores:

@@ -12,6 +12,7 @@ from coldaisle.catalogue import Kind
 from coldaisle.clock import SECOND
 from coldaisle.detector import Ids
 from coldaisle.frame import Values
+from coldaisle.state import Kept, State
 from pipeline.columns import grown
 from pipeline.series_table import SeriesTable
 
@@ -55,6 +56,16 @@ class Evidence:
             self._times[self._at] = column_time
             self._points[self._at] = np.nan
         self._points[self._at, ids] = values
+
+    def state(self) -> State:
+        """Return what a snapshot keeps."""
+        return {"times": self._times.copy(), "at": self._at, "points": self._points[:, : self._table.size].copy()}
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        kept = Kept(state)
+        self._times, self._at = kept.array("times", np.int64, POINTS), kept.integer("at")
+        self._points = kept.array("points", np.float32, POINTS, self._table.size)
 
     def siblings(self, number: int) -> Ids:
         """Return the ids of the series compared with ``number``, itself left out."""

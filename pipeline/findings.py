@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from coldaisle.anomaly import Anomaly, Contribution, Phase, Window, anomaly_id
 from coldaisle.catalogue import Metric
 from coldaisle.series import Series
+from coldaisle.state import Kept, State
+from coldaisle.words_json import anomaly_from_json, anomaly_to_json
 from pipeline.rulebook import VERSION, Rule, ScoreRule
 from pipeline.words import clock_time, entity_phrase, metric_phrase, quantity
 
@@ -86,6 +89,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._open: dict[Key, Anomaly] = {}
+        self._told: dict[Key, tuple[Anomaly, dict[str, Any]]] = {}  # as JSON; most stay the same for long
 
     def __len__(self) -> int:
         return len(self._open)
@@ -100,6 +104,20 @@ class Findings:
     def about(self, word: str) -> list[tuple[str, int]]:
         """Return the keys of what is open and begins with ``word``."""
         return [key for key in self._open if key[0] == word]
+
+    def state(self) -> State:
+        """Return what a snapshot keeps."""
+        before, self._told = self._told, {}
+        for key, anomaly in self._open.items():
+            known = before.get(key)
+            same = known is not None and known[0] is anomaly
+            self._told[key] = known if known is not None and same else (anomaly, anomaly_to_json(anomaly))
+        return {"open": [[*key, told] for key, (_, told) in self._told.items()]}
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        rows = Kept(state).rows("open", str, int, dict)
+        self._open = {(word, number): anomaly_from_json(told) for word, number, told in rows}
 
     def open(
         self,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coldaisle.clock import DAY, SECOND
 from coldaisle.detector import Batch, Calibrator, Detector, Ids, Scores, surprise
+from coldaisle.errors import Permanent
 from coldaisle.frame import Times
 from coldaisle.selfstats import SelfStats
+from coldaisle.state import Kept, State, nested
 from pipeline.columns import column, grown
 from pipeline.engine_settings import EngineSettings
 from pipeline.rounds import Round
@@ -24,6 +26,11 @@ _STILL_ODD = 2.0  # spreads: evidence needs the present sample to be odd too, no
 _TEST_SECONDS = 60.0  # findings need persistence, so a look at a series counts once a minute
 _LEAST = 1e-9  # of a threshold: no calibration is honest about rarer things
 _MOST = 1e-4
+_KEPT = {
+    "_since": np.uint32, "_odd": np.uint32, "_grace": np.uint32, "_run": np.uint8,
+    "tail": np.float32, "expected": np.float32, "spread": np.float32,
+}  # fmt: skip
+"""The columns in a snapshot, and what they are of."""
 _PART = 4096  # samples worked on at a time, so that the intermediate arrays stay in the processor's cache
 
 
@@ -185,6 +192,32 @@ class Judge:
         told = [np.concatenate([part[field] for part in parts]) for field in range(3, len(Verdict._fields))]
         return Verdict(ids, times, values, *told)
 
+    def state(self) -> State:
+        """Return what a snapshot keeps, the detectors and the calibrator among it."""
+        size = self._table.size
+        state: dict[str, Any] = {"detectors": [[each.name, each.version] for each in self.detectors]}
+        for detector in self.detectors:
+            state |= nested(detector.name, detector.state())
+        state |= nested("calibrator", self._calibrator.state())
+        state |= {name.removeprefix("_"): getattr(self, name)[:size].copy() for name in _KEPT}
+        return state | {"smooth": self._smooth[:, :size].copy(), "threshold": self.threshold}
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent, also where other detectors judged."""
+        kept, size = Kept(state), self._table.size
+        theirs = list(kept.rows("detectors", str, str))
+        mine = [(each.name, each.version) for each in self.detectors]
+        if theirs != mine:
+            raise Permanent(f"detectors: were {_named(theirs)}; now they are {_named(mine)}")
+        for detector in self.detectors:
+            detector.restore(kept.within(detector.name).state)
+        self._calibrator.restore(kept.within("calibrator").state)
+        for name, dtype in _KEPT.items():
+            setattr(self, name, kept.array(name.removeprefix("_"), dtype, size))
+        self._smooth = kept.array("smooth", np.float32, len(mine), size)
+        self.threshold = kept.number("threshold")
+        self._read_rules()
+
     def _opinion(self, number: int, ids: Ids, times: Times, values: Floats, drive: NDArray[np.int8]) -> Opinion | None:
         """Return what one detector thinks; None where nothing of the round is for it."""
         load, steady = self._heard[number]
@@ -329,3 +362,7 @@ class Judge:
     def scores(self) -> NDArray[np.float32]:
         """Return the anomaly score of every slot's newest sample, 0..1, NaN = no opinion; a copy."""
         return surprise(self.tail[: self._table.size].astype(np.float64)).astype(np.float32)
+
+
+def _named(detectors: Sequence[tuple[str, ...]]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in detectors)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +16,16 @@ from coldaisle.clock import SECOND
 from coldaisle.detector import Ids
 from coldaisle.frame import Values
 from coldaisle.series import Series
+from coldaisle.state import Kept, State, nested
 from pipeline.columns import column, grown
 from pipeline.evidence import Band, Evidence
-from pipeline.findings import Findings, Measured, Subject, known
+from pipeline.findings import Findings, Key, Measured, Subject, known
 from pipeline.rounds import Round, Rounds
 from pipeline.rulebook import MetricRule
 from pipeline.series_table import SeriesTable
 
 _UNKNOWN = -2
+_ONLY_WORDS = {"summary", "explanation", "action", "runbook"}
 
 
 class Span(NamedTuple):
@@ -58,6 +62,31 @@ class _Watch:
             self.spans.pop(number, None)
             self.rises.pop(number, None)
 
+    def state(self, size: int) -> dict[str, Any]:
+        """Return what a snapshot keeps; what the rule covers is asked anew."""
+        state: dict[str, Any] = {
+            "watched": np.flatnonzero(self.watched[:size]),
+            "spans": np.array([(number, *span) for number, span in self.spans.items()], np.int64).reshape(-1, 3),
+            "rises": [[number, [[at, by] for at, by in rises]] for number, rises in self.rises.items()],
+        }
+        if self.rule.above_metric or self.rule.below_metric:
+            state["other"] = self.other[:size].copy()
+        if self.rule.below_peak_ratio is not None:
+            state["peak"] = self.peak[:size].copy()
+        return state
+
+    def restore(self, kept: Kept, size: int) -> None:
+        """Take back what ``state`` returned, after :meth:`reset` with no ids. Raises Permanent."""
+        self.watched[kept.array("watched", np.int64, None)] = True
+        for number, since, calm_since in kept.array("spans", np.int64, None, 3).tolist():
+            self.spans[number] = Span(since, calm_since)
+        for number, rises in kept.rows("rises", int, list):
+            self.rises[number] = deque((at, by) for at, by in rises)
+        if self.rule.above_metric or self.rule.below_metric:
+            self.other[:size] = kept.array("other", np.int64, size)
+        if self.rule.below_peak_ratio is not None:
+            self.peak[:size] = kept.array("peak", np.float64, size)
+
 
 class Limits:
     """Watches every metric rule; vectorised until a limit is broken."""
@@ -74,6 +103,7 @@ class Limits:
             self._rules.setdefault(rule.metric, []).append(_Watch(rule))
         self._has_rule = column(False, np.bool_)
         self._metrics_read = 0
+        self._outlived: list[Key] = []  # open findings of rules that are no more
 
     def reset(self, ids: Ids) -> None:
         """Begin anew with ids."""
@@ -86,15 +116,15 @@ class Limits:
 
     def check(self, samples: Round) -> list[Anomaly]:
         """Return the findings that a round opens and closes."""
+        found = self._end_outlived(samples) if self._outlived else []
         metric = self._table.metric[samples.ids]
         ruled = np.flatnonzero(self._has_rule[metric])
         if not len(ruled):
-            return []
+            return found
         rows = metric[ruled].astype(np.int16)  # numpy sorts 16 bits in linear time
         order = np.argsort(rows, kind="stable")
         ruled, rows = ruled[order], rows[order]
         starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-        found: list[Anomaly] = []
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
             part = samples.of(ruled[start:stop])
             for watch in self._rules[self._table.rows[int(rows[start])].name]:
@@ -110,6 +140,37 @@ class Limits:
                 if key in self._findings:
                     closed.append(self._findings.close(key, now))
         return closed
+
+    def state(self) -> State:
+        """Return what a snapshot keeps."""
+        state: dict[str, Any] = {"rules": [], "outlived": [list(key) for key in self._outlived]}
+        for number, watch in enumerate(self._watches()):
+            state["rules"].append([watch.rule.name, _decides(watch.rule)])
+            state |= nested(str(number), watch.state(self._table.size))
+        return state
+
+    def restore(self, state: State) -> None:
+        """
+        Take back what ``state`` returned; findings must have been restored. Raises Permanent.
+
+        A rule that decides otherwise than it did begins anew: what it had found ends with the next samples, and
+        opens again where the rule still says so.
+        """
+        kept = Kept(state)
+        self.reset(np.zeros(0, np.int64))
+        watches = {(watch.rule.name, _decides(watch.rule)): watch for watch in self._watches()}
+        self._outlived = list(kept.rows("outlived", str, int))
+        for number, rule in enumerate(kept.rows("rules", str, str)):
+            watch = watches.get(rule)
+            if watch is None:
+                self._outlived += self._findings.about(rule[0])
+            else:
+                watch.restore(kept.within(str(number)), self._table.size)
+
+    def _end_outlived(self, samples: Round) -> list[Anomaly]:
+        keys, self._outlived = self._outlived, []
+        now = int(samples.timestamps.max())
+        return [self._findings.close(key, now) for key in keys if key in self._findings]
 
     def _watches(self) -> Iterator[_Watch]:
         for several in self._rules.values():
@@ -214,6 +275,12 @@ class Limits:
             if not rises:
                 del watch.rises[number]
         return values
+
+
+def _decides(rule: MetricRule) -> str:
+    """Return a word that changes when what ``rule`` decides may change."""
+    told = json.dumps(rule.model_dump(mode="json", exclude=_ONLY_WORDS), sort_keys=True)
+    return blake2b(told.encode(), digest_size=8).hexdigest()
 
 
 def _compared(rule: MetricRule, values: Values, limits: Values) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -7,10 +7,10 @@ import numpy as np
 from coldaisle.anomaly import Anomaly
 from coldaisle.clock import SECOND
 from coldaisle.detector import Ids, surprise
+from coldaisle.state import Kept, State
 from pipeline.evidence import Band, Evidence
 from pipeline.findings import Findings, Measured, Subject, known, score_sentence
 from pipeline.judge import Judge, Verdict
-from pipeline.rulebook import ScoreRule
 from pipeline.series_table import SeriesTable
 
 _BAND_SPREADS = 3.0
@@ -26,27 +26,36 @@ class Opinions:
         self._judge = judge
         self._evidence = evidence
         self._findings = findings
-        self._rule: dict[int, ScoreRule] = {}
+        self._clear_ns: dict[int, int] = {}  # of open findings: how long it must be calm
         self._calm_since: dict[int, int] = {}  # of open findings; 0 = still strange
 
     def decide(self, verdict: Verdict) -> list[Anomaly]:
         """Return what a round opens, worsens and closes."""
         found: list[Anomaly] = []
-        if self._rule:
-            numbers = np.fromiter(self._rule, np.int64, len(self._rule))
+        if self._clear_ns:
+            numbers = np.fromiter(self._clear_ns, np.int64, len(self._clear_ns))
             numbers.sort()
             position = np.searchsorted(verdict.ids, numbers)
             position[position == len(verdict.ids)] = 0
             for i in position[verdict.ids[position] == numbers].tolist():
                 found += self._follow(verdict, i)
         for i in np.flatnonzero(verdict.ripe).tolist():
-            if int(verdict.ids[i]) not in self._rule:
+            if int(verdict.ids[i]) not in self._clear_ns:
                 found += self._open(verdict, i)
         return found
 
     def gone(self, ids: Ids, now: int) -> list[Anomaly]:
         """Close what is open on series that are forgotten."""
-        return [self._close(number, now) for number in ids.tolist() if number in self._rule]
+        return [self._close(number, now) for number in ids.tolist() if number in self._clear_ns]
+
+    def state(self) -> State:
+        """Return what a snapshot keeps; a rule that changes holds for findings that open from then on."""
+        return {"open": [[number, clear, self._calm_since[number]] for number, clear in self._clear_ns.items()]}
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        for number, clear, calm_since in Kept(state).rows("open", int, int, int):
+            self._clear_ns[number], self._calm_since[number] = clear, calm_since
 
     def _measured(self, verdict: Verdict, i: int, with_window: bool) -> Measured:
         number = int(verdict.ids[i])
@@ -78,7 +87,7 @@ class Opinions:
         series = self._table.series(number)
         if rule is None or not rule.matches(dict(series.labels)):
             return []
-        self._rule[number] = rule
+        self._clear_ns[number] = round(rule.clear_seconds * SECOND)
         self._calm_since[number] = 0
         subject = Subject(self._table.entity_name(number), series, self._table.row(number))
         measured = self._measured(verdict, i, with_window=True)
@@ -91,7 +100,7 @@ class Opinions:
         if verdict.calm[i]:
             since = self._calm_since[number] or at
             self._calm_since[number] = since
-            if at - since >= self._rule[number].clear_seconds * SECOND:
+            if at - since >= self._clear_ns[number]:
                 return [self._close(number, at)]
             return []
         self._calm_since[number] = 0
@@ -107,6 +116,6 @@ class Opinions:
         return [self._findings.worsen(key, value, score_sentence(subject, measured, opened.started_at), at)]
 
     def _close(self, number: int, now: int) -> Anomaly:
-        del self._rule[number]
+        del self._clear_ns[number]
         del self._calm_since[number]
         return self._findings.close(("score", number), now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 from zlib import crc32
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from coldaisle.detector import Ids
 from coldaisle.series import Labels
+from coldaisle.state import Kept, State
 from coldaisle.topology import KINDS, RelationKind, Topology, kind_of
 from pipeline.series_table import LOAD, STEADY, Interner, SeriesTable
 
@@ -103,6 +105,32 @@ class PeerGroups:
     def regroup_all(self) -> tuple[Ids, Ids]:
         """Give every series its group; return what :meth:`regroup` does."""
         return self.regroup(list(self._members))
+
+    def state(self) -> State:
+        """Return what a snapshot keeps."""
+        members = [number for several in self._members.values() for number in several]
+        return {
+            "groups": [[*key] for key in self._numbers.values],
+            "sources": np.array(list(self._members), np.int64),
+            "counts": np.array([len(several) for several in self._members.values()], np.int64),
+            "members": np.array(members, np.int64),
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        kept = Kept(state)
+        groups = kept.rows("groups", str, str, object, int, str, str)
+        self._numbers.restore(
+            GroupKey(metric, kind, tuple((name, value) for name, value in shape), drive, job, sku)
+            for metric, kind, shape, drive, job, sku in groups
+        )
+        sources = kept.array("sources", np.int64, None).tolist()
+        counts = kept.array("counts", np.int64, len(sources))
+        members = kept.array("members", np.int64, int(counts.sum())).tolist()
+        ends = [0, *np.cumsum(counts).tolist()]
+        self._members = {
+            source: members[start:stop] for source, (start, stop) in zip(sources, pairwise(ends), strict=True)
+        }
 
     def _group(self, number: int, job: str, sku: str) -> int:
         table = self._table

@@ -10,6 +10,7 @@ from coldaisle.anomaly import Anomaly
 from coldaisle.catalogue import Kind
 from coldaisle.clock import MINUTE, SECOND
 from coldaisle.detector import Ids
+from coldaisle.state import Kept, State
 from pipeline.columns import column, grown
 from pipeline.evidence import Band, Evidence
 from pipeline.findings import Findings, Measured, Subject, known
@@ -22,6 +23,7 @@ from pipeline.words import span
 _LOOK_EVERY_NS = MINUTE
 _SIBLINGS_VARY = 0.6  # share of siblings that must have moved lately before standing still is odd
 _FEWEST = 3
+_MOST_NONSENSE = 256  # times remembered of one series
 
 
 class Quality:
@@ -92,7 +94,7 @@ class Quality:
         if now - self._looked < _LOOK_EVERY_NS:
             return []
         self._looked = now
-        found = self._mended(now)
+        found = self._without_rule(now) + self._mended(now)
         for rule in self._stuck:
             for number, metric in enumerate(self._table.rows):
                 if metric.name in rule.metrics and metric.kind is Kind.GAUGE:
@@ -104,8 +106,40 @@ class Quality:
         keys = [(word, number) for word in ("stuck", "invalid") for number in ids.tolist()]
         return [self._findings.close(key, now) for key in keys if key in self._findings]
 
+    def state(self) -> State:
+        """Return what a snapshot keeps."""
+        size = self._table.size
+        return {
+            "still_since": self._still_since[:size].copy(),
+            "value": self._value[:size].copy(),
+            "nonsense": [[number, list(times)] for number, times in self._nonsense.items()],
+            "skewed": [[source, last] for source, last in self._skewed.items()],
+            "looked": self._looked,
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        kept, size = Kept(state), self._table.size
+        self._still_since, self._value = (
+            kept.array("still_since", np.uint32, size),
+            kept.array("value", np.float32, size),
+        )
+        for number, times in kept.rows("nonsense", int, list):
+            self._nonsense[number] = deque(times, maxlen=_MOST_NONSENSE)
+        self._skewed = {source: last for source, last in kept.rows("skewed", int, int)}
+        self._looked = kept.integer("looked")
+
+    def _without_rule(self, now: int) -> list[Anomaly]:
+        """Close what no rule asks for any more, after a start with other rules."""
+        gone = [
+            word
+            for word, rules in (("stuck", self._stuck), ("invalid", self._invalid), ("skew", self._skew))
+            if not rules
+        ]
+        return [self._findings.close(key, now) for word in gone for key in self._findings.about(word)]
+
     def _nonsensical(self, number: int, at: int) -> list[Anomaly]:
-        times = self._nonsense.setdefault(number, deque(maxlen=256))
+        times = self._nonsense.setdefault(number, deque(maxlen=_MOST_NONSENSE))
         times.append(at)
         found: list[Anomaly] = []
         for rule in self._invalid:
@@ -133,7 +167,8 @@ class Quality:
             for source, last in list(self._skewed.items()):
                 if last < now - rule.for_seconds * SECOND:
                     del self._skewed[source]
-                    found.append(self._findings.close(("skew", source), now))
+                    if ("skew", source) in self._findings:
+                        found.append(self._findings.close(("skew", source), now))
         return found
 
     def _find_stuck(self, rule: QualityRule, metric: int, now: int) -> list[Anomaly]:

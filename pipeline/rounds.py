@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from coldaisle.clock import SECOND
 from coldaisle.detector import Ids
 from coldaisle.frame import Times, Values
+from coldaisle.state import Kept, State
 from pipeline.columns import column, grown
 from pipeline.ingest import Ingest, Samples
 from pipeline.series_table import SeriesTable
@@ -68,6 +69,21 @@ class Rounds:
             return self.raw[:size].copy()
         counters = self._table.counter[self._table.metric[:size]]
         return np.where(counters, self.rate[:size].astype(np.float64), self.raw[:size])
+
+    def state(self) -> State:
+        """Return what a snapshot keeps."""
+        size = self._table.size
+        return {
+            "last_seen": self.last_seen[:size].copy(),
+            "raw": self.raw[:size].copy(),
+            "rate": self.rate[:size].copy(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        kept, size = Kept(state), self._table.size
+        self.last_seen = kept.array("last_seen", np.int64, size)
+        self.raw, self.rate = kept.array("raw", np.float64, size), kept.array("rate", np.float32, size)
 
     def _ordered(self, samples: Samples) -> tuple[Samples, NDArray[np.int64] | None]:
         """Return samples by id and time, and where series come several times which time it is."""

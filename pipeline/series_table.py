@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,15 @@ from numpy.typing import NDArray
 from coldaisle.catalogue import Drive, Kind, Metric, metric_of
 from coldaisle.detector import Ids, Traits
 from coldaisle.series import Labels, Layout, Series
+from coldaisle.state import Kept, State
 from coldaisle.topology import Topology, kind_of
 from pipeline.columns import column, grown
 
 DRIVES = (Drive.LOAD, Drive.STEADY, Drive.EVENT, Drive.STATE)
 LOAD, STEADY, EVENT, STATE = range(4)
 _LAYOUTS_KEPT = 65_536
+_KEPT = ("metric", "entity", "source", "family", "group")
+"""The columns in a snapshot; the others follow from the catalogue."""
 
 
 class Interner:
@@ -41,6 +46,11 @@ class Interner:
         """Return the integer of ``value``, -1 where it is unknown."""
         return self._numbers.get(value, -1)
 
+    def restore(self, values: Iterable[Any]) -> None:
+        """Know ``values`` and nothing else, numbered in their order."""
+        self.values = list(values)
+        self._numbers = {value: number for number, value in enumerate(self.values)}
+
 
 class SeriesTable:
     """
@@ -58,6 +68,7 @@ class SeriesTable:
         self._layouts: dict[str, NDArray[np.int64]] = {}
         self._entity_of_labels: dict[Labels, tuple[int, int]] = {}
         self._fresh: list[int] = []
+        self._told: tuple[int, State] | None = None  # what a snapshot keeps of the words, at a version
         self.version = 0  # changes whenever an id changes hands
         self.metrics = Interner()
         self.rows: list[Metric] = []
@@ -143,6 +154,83 @@ class SeriesTable:
         self._layouts.clear()
         self._entity_of_labels.clear()
         self.version += 1
+
+    def state(self) -> State:
+        """Return what a snapshot keeps; words are put together only when series have come or gone."""
+        size = self.size
+        if self._told is None or self._told[0] != self.version:
+            self._told = self.version, self._words()
+        columns = {
+            name: getattr(self, name)[:size].copy() for name in ("metric", "entity", "source", "family", "group")
+        }
+        free, fresh = np.array(self._free, np.int64), np.array(self._fresh, np.int64)
+        return {"version": self.version, **self._told[1], **columns, "free": free, "fresh": fresh}
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned; what the catalogue says is asked anew. Raises Permanent."""
+        kept = Kept(state)
+        texts = json.loads(kept.array("texts", np.uint8, None).tobytes())
+        for name in texts["metrics"]:
+            self._metric(name)
+        self.entities.restore(texts["entities"])
+        self.sources.restore(texts["sources"])
+        self.families.restore(kept.rows("families", int, str))
+        labels = self._labels(kept, texts["words"])
+        of = kept.array("labels", np.int32, None)
+        size = len(of)
+        self._grow(size)
+        for name in _KEPT:
+            getattr(self, name)[:size] = kept.array(name, np.int32, size)
+        self.used[:size] = of >= 0
+        harm = np.array([int(row.harm) for row in self.rows], np.int8)
+        drive = np.array([DRIVES.index(row.drive) for row in self.rows], np.int8)
+        if size:
+            self.harm[:size], self.drive[:size] = harm[self.metric[:size]], drive[self.metric[:size]]
+        names, told = self.metrics.values, zip(self.metric[:size].tolist(), of.tolist(), strict=True)
+        self._by_id = [Series(names[metric], labels[number]) if number >= 0 else None for metric, number in told]
+        self._ids = {series: number for number, series in enumerate(self._by_id) if series is not None}
+        self._free = kept.array("free", np.int64, None).tolist()
+        self._fresh = kept.array("fresh", np.int64, None).tolist()
+        self.version = kept.integer("version")
+
+    def _words(self) -> State:
+        """Return the series as numbers of labels, those as numbers of words, and the words."""
+        known: dict[int, int] = {}  # by identity: series of one thing mostly share one object
+        several: list[Labels] = []
+        of = np.full(self.size, -1, np.int32)
+        for number, series in enumerate(self._by_id):
+            if series is not None:
+                place = known.setdefault(id(series.labels), len(several))
+                if place == len(several):
+                    several.append(series.labels)
+                of[number] = place
+        words = Interner()
+        pairs = [words.number(word) for labels in several for pair in labels for word in pair]
+        owners = [self._entity_of_labels.get(labels, (-1, -1)) for labels in several]
+        texts = {
+            "metrics": self.metrics.values, "entities": self.entities.values,
+            "sources": self.sources.values, "words": words.values,
+        }  # fmt: skip
+        return {
+            "texts": np.frombuffer(json.dumps(texts, separators=(",", ":")).encode(), np.uint8),
+            "families": list(self.families.values),
+            "labels": of,
+            "lengths": np.array([len(labels) for labels in several], np.int32),
+            "pairs": np.array(pairs, np.int32).reshape(-1, 2),
+            "owners": np.array(owners, np.int32).reshape(-1, 2),
+        }
+
+    def _labels(self, kept: Kept, words: list[str]) -> list[Labels]:
+        lengths, numbers = kept.array("lengths", np.int32, None), kept.array("pairs", np.int32, None, 2)
+        pairs = [(words[name], words[value]) for name, value in numbers.tolist()]
+        ends = [0, *np.cumsum(lengths).tolist()]
+        labels = [tuple(pairs[start:stop]) for start, stop in pairwise(ends)]
+        owners = kept.array("owners", np.int32, len(labels), 2).tolist()
+        # The entity of labels is kept, not asked anew: it may depend on what was known when they first came.
+        self._entity_of_labels = {
+            each: (entity, source) for each, (entity, source) in zip(labels, owners, strict=True) if entity >= 0
+        }
+        return labels
 
     def _admit(self, series: Series) -> int:
         known = self._ids.get(series)

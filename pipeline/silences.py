@@ -9,6 +9,7 @@ from coldaisle.anomaly import Anomaly
 from coldaisle.clock import HOUR, SECOND
 from coldaisle.detector import Ids
 from coldaisle.frame import Times
+from coldaisle.state import Kept, State, nested
 from coldaisle.topology import kind_of
 from pipeline.columns import column, grown
 from pipeline.engine_settings import EngineSettings
@@ -23,6 +24,11 @@ _MANY = 0.05  # a return of more than this share at once is the end of an outage
 _MARGIN = 1.5  # over the longest normal gap
 _SOON = 0.7  # of the threshold: what falls silent together with many others needs less proof
 _SOON_MARGIN = 1.1
+_KEPT = {
+    "last_seen": np.int64, "_arrived": np.int64, "_next": np.int64, "silent": np.bool_,
+    "interval": np.float64, "_longest": np.float64, "_heard": np.uint8,
+}  # fmt: skip
+"""The columns in a snapshot, and what they are of."""
 
 
 class Gaps:
@@ -51,6 +57,15 @@ class Gaps:
         self._arrived, self._next = grown(self._arrived, size, 0), grown(self._next, size, 0)
         self.interval, self._longest = grown(self.interval, size, 0.0), grown(self._longest, size, 0.0)
         self._heard = grown(self._heard, size, 0)
+
+    def state(self, size: int) -> State:
+        """Return what a snapshot keeps of ``size`` things."""
+        return {name.removeprefix("_"): getattr(self, name)[:size].copy() for name in _KEPT}
+
+    def restore(self, kept: Kept, size: int) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        for name, dtype in _KEPT.items():
+            setattr(self, name, kept.array(name.removeprefix("_"), dtype, size))
 
     def arrive(self, things: NDArray[np.int32], timestamps: Times) -> None:
         """Take note of samples as they come, before their tick closes."""
@@ -174,6 +189,24 @@ class Silences:
         if len(overdue):
             found += self._vanished(overdue, now)
         return found
+
+    def state(self) -> State:
+        """Return what a snapshot keeps."""
+        sources, entities = len(self._table.sources), len(self._table.entities)
+        return {
+            **nested("sources", self.sources.state(sources)),
+            **nested("entities", self._entities.state(entities)),
+            "source_of": self._source_of[:entities].copy(),
+            "part_members": [[source, sorted(members)] for source, members in self._part_members.items()],
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        kept, entities = Kept(state), len(self._table.entities)
+        self.sources.restore(kept.within("sources"), len(self._table.sources))
+        self._entities.restore(kept.within("entities"), entities)
+        self._source_of = kept.array("source_of", np.int32, entities)
+        self._part_members = {source: set(members) for source, members in kept.rows("part_members", int, list)}
 
     def _silent_sources(self, fallen: NDArray[np.int64], now: int) -> list[Anomaly]:
         members = self._members(fallen)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import SECOND
 from coldaisle.frame import Times
+from coldaisle.state import Kept, State
 from pipeline.columns import column, grown
 from pipeline.ingest import Samples
 from pipeline.series_table import SeriesTable
@@ -87,6 +88,41 @@ class TickBuffer:
             length = self._length[number]
             if interval > length * _JITTER or interval < length / _JITTER:
                 self._length[number] = max([each for each in LENGTHS if each <= interval * 1.1], default=LENGTHS[0])
+
+    def state(self) -> State:
+        """Return what a snapshot keeps, the samples that wait among it."""
+        waiting = [(number, 0, _joined(self._spans[number])) for number in sorted(self._spans)]
+        held = [(length, self._held_end[length], _joined(self._held[length])) for length in sorted(self._held)]
+        samples = [part for _, _, part in (*waiting, *held)]
+        nothing = np.zeros(0)
+        return {
+            "first": self._first,
+            "spans": [[number, len(part.ids)] for number, _, part in waiting],
+            "held": [[length, end, len(part.ids)] for length, end, part in held],
+            # Joined anew even where there is but one part, so that nobody's message is held by it.
+            "ids": np.concatenate([nothing.astype(np.int64), *(part.ids for part in samples)]),
+            "timestamps": np.concatenate([nothing.astype(np.int64), *(part.timestamps for part in samples)]),
+            "values": np.concatenate([nothing, *(part.values for part in samples)]),
+            "length": self._length[: len(self._table.rows)].copy(),
+            "interval": self._interval[: len(self._table.rows)].copy(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned; under another ``fixed_seconds`` only the samples. Raises Permanent."""
+        kept = Kept(state)
+        ids = kept.array("ids", np.int64, None)
+        samples = Samples(ids, kept.array("timestamps", np.int64, len(ids)), kept.array("values", np.float64, len(ids)))
+        if kept.integer("first") != self._first:
+            self.add(samples)
+            return
+        start = 0
+        for number, count in kept.rows("spans", int, int):
+            self._spans[number] = [_picked(samples, np.arange(start, start + count))]
+            start += count
+        for length, end, count in kept.rows("held", int, int, int):
+            self._held[length], self._held_end[length] = [_picked(samples, np.arange(start, start + count))], end
+            start += count
+        self._length, self._interval = kept.array("length", np.int64, None), kept.array("interval", np.float64, None)
 
     def _base(self) -> int:
         return self._shortest_and_longest()[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from coldaisle.state import Kept, State
+
 
 class Watermark:
     """
@@ -43,3 +45,12 @@ class Watermark:
     def resume(self, now: int) -> None:
         """Say that nobody listened until ``now``: the time that passed is no evidence."""
         self._seen_at = max(self._seen_at, now)
+
+    def state(self) -> State:
+        """Return what a snapshot keeps."""
+        return {"latest": self._latest, "seen_at": self._seen_at}
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        kept = Kept(state)
+        self._latest, self._seen_at = kept.maybe_integer("latest"), kept.integer("seen_at")

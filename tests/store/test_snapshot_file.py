@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as arrays
 
 from coldaisle.bus import Partition
 from coldaisle.errors import Permanent
-from coldaisle.snapshot import Kept, Snapshot, State, collect_state, nested, restore_state
+from coldaisle.snapshot import Snapshot, collect_state, restore_state
+from coldaisle.state import Kept, State, nested
 
 JSON = st.recursive(
     st.none()

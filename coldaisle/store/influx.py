@@ -19,15 +19,13 @@ from coldaisle.series import Series
 from coldaisle.store import Line
 from coldaisle.store.influx_delivery import Delivery, Reject
 from coldaisle.store.influx_flux import EARLIEST, LATEST
-from coldaisle.store.influx_lines import UNREAD, VALUE, Heads, event_line
+from coldaisle.store.influx_lines import Heads, event_line
 from coldaisle.store.influx_queue import WriteQueue
 from coldaisle.store.influx_reader import InfluxReader
 from coldaisle.store.influx_server import InfluxServer
 from coldaisle.store.influx_settings import InfluxConfig
 from coldaisle.store.influx_writer import Batch, InfluxWriter
 from coldaisle.store.lines import Numbering, Rows, joined, matching, once, thinned
-
-_FIELDS = (VALUE, UNREAD)
 
 
 class InfluxStore:
@@ -51,8 +49,9 @@ class InfluxStore:
     ) -> None:
         stats = stats or SelfStats()
         self._config, self._stats = config, stats
-        self._server = InfluxServer(config, clock or SystemClock())
-        self._reader = InfluxReader(self._server)
+        clock = clock or SystemClock()
+        self._server = InfluxServer(config, clock)
+        self._reader = InfluxReader(self._server, clock)
         self._lock = threading.RLock()
         self._known, self._heads = Numbering(), Heads()
         self._filling: list[Rows] = []
@@ -108,13 +107,11 @@ class InfluxStore:
             return []
         # What waits is looked at first: a batch that arrives in between is then seen twice, and not never.
         fresh, waiting = self._fresh(metric, matchers, span)
-        found = self._reader.find(self._config.bucket, metric, matchers, span, _FIELDS)
-        wanted = list(matching(sorted({*found.series, *waiting}), matchers))[:max_series]
-        stored = [series for series in wanted if series in found.series]
-        parts: list[Rows] = []
-        if stored:
-            numbers, times, values = self._reader.rows(found, stored, span, max(max_points // 2, 1), matchers)
-            parts.append((np.array([wanted.index(one) for one in stored])[numbers], times, values))
+        spans = max(max_points // 2, 1)
+        found = self._reader.find(metric, matchers, span, spans)
+        stored = {series for part in found for series in part.found.series}
+        wanted = list(matching(sorted({*stored, *waiting}), matchers))[:max_series]
+        parts = [self._reader.rows(part, wanted, spans, matchers) for part in found]
         positions = {series: position for position, series in enumerate(wanted)}
         known = np.array([positions.get(series, -1) for series in waiting], np.int64)
         if len(fresh[0]):
@@ -125,13 +122,12 @@ class InfluxStore:
     def metrics(self) -> list[str]:
         """Return the names of all metrics that have samples, sorted."""
         fresh = {series.metric for series in self._unwritten()}
-        return sorted({*fresh, *self._reader.metrics(self._config.bucket)})
+        return sorted({*fresh, *self._reader.metrics()})
 
     def series(self, metric: str, matchers: Sequence[Matcher] = (), limit: int = 1000) -> list[Series]:
         """Return the series of ``metric``, sorted."""
         fresh = [series for series in self._unwritten() if series.metric == metric]
-        stored = self._reader.series(self._config.bucket, metric, matchers, _FIELDS)
-        return sorted({*stored, *matching(fresh, matchers)})[:limit]
+        return sorted({*self._reader.series(metric, matchers), *matching(fresh, matchers)})[:limit]
 
     def events(self, start: int, end: int, matchers: Sequence[Matcher] = (), limit: int = 1000) -> list[Event]:
         """Return events of a span, the newest first."""
@@ -152,7 +148,7 @@ class InfluxStore:
         last = oldest - 1
         if last < EARLIEST:
             return 0
-        gone = self._reader.count_until(self._config.bucket, last)
+        gone = self._reader.count_until(last)
         api = self._server.client.delete_api()
         for bucket in (self._config.bucket, self._config.event_bucket):
             self._server.call(

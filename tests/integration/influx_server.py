@@ -17,17 +17,17 @@ from typing import Any, Self
 import pytest
 from pydantic import SecretStr
 
-from coldaisle.store.influx_settings import InfluxConfig, InfluxQueueConfig
+from coldaisle.store.influx_settings import InfluxConfig
 
 BUILD = Path(__file__).resolve().parents[2] / "deploy" / "build-influxd.sh"
 ORG, TOKEN = "hall", "an-operator-token-for-tests"
 _STARTS_WITHIN_SECONDS = 30.0
 
 
-def config_of(server: InfluxProcess, bucket: str, queue: Path | None = None) -> InfluxConfig:
-    """Return the settings of a store on ``server``."""
-    waiting = InfluxQueueConfig(folder=queue)
-    return InfluxConfig(url=server.url, org=ORG, token=SecretStr(TOKEN), bucket=bucket, queue=waiting)
+def config_of(server: InfluxProcess, bucket: str, queue: Path | None = None, **more: Any) -> InfluxConfig:
+    """Return the settings of a store on ``server`` that keeps everything, whatever the day."""
+    given = {"url": server.url, "org": ORG, "token": SecretStr(TOKEN), "raw_days": 0, "minute_days": 0}
+    return InfluxConfig.model_validate(given | {"bucket": bucket, "queue": {"folder": queue}} | more)
 
 
 def influxd() -> Path:

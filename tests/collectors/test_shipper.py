@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ class FlakyProducer:
 class Quay:
     """A shipper in virtual time that encodes a frame as its node."""
 
-    def __init__(self, folder: Path | None = None, **settings: int) -> None:
+    def __init__(self, folder: Path | None = None, **settings: Any) -> None:
         self.clock, self.stats, self.producer = ManualClock(), SelfStats(), FlakyProducer()
         self.shipper = Shipper(
             self.producer,
@@ -112,19 +113,74 @@ def test_while_the_bus_is_away_messages_wait_on_disk_and_go_out_afterwards(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_catching_up_never_delays_what_is_new(tmp_path: Path) -> None:
+def test_after_a_long_outage_catching_up_never_delays_what_is_new(tmp_path: Path) -> None:
     quay = Quay(tmp_path, batch_messages=4)
     quay.producer.error = Transient("no broker")
     quay.ship(*[f"old{number}" for number in range(20)])
     quay.drain()
     quay.producer.error = None
-    quay.clock.advance(60)
+    quay.clock.advance(600)
+    quay.shipper.step()
+    assert quay.producer.values() == ["old0", "old1", "old2", "old3"], "nothing new waits"
     quay.ship("new0", "new1")
     quay.shipper.step()
-    assert quay.producer.values()[:2] == ["new0", "new1"]
-    assert quay.producer.values()[2:] == ["old0", "old1"], "as many old ones follow as there were new ones"
+    assert quay.producer.values()[4:6] == ["new0", "new1"]
+    assert quay.producer.values()[6:] == ["old4", "old5"], "as many old ones follow as there were new ones"
     quay.drain()
-    assert quay.producer.values()[4:] == [f"old{number}" for number in range(2, 20)]
+    assert quay.producer.values()[8:] == [f"old{number}" for number in range(6, 20)]
+
+
+def test_after_a_short_outage_everything_goes_out_in_order(tmp_path: Path) -> None:
+    quay = Quay(tmp_path, batch_messages=4)
+    quay.producer.error = Transient("no broker")
+    quay.ship(*[f"old{number}" for number in range(6)])
+    quay.drain()
+    quay.producer.error = None
+    quay.clock.advance(30)
+    quay.ship("while away")
+    quay.shipper.step()
+    quay.ship("new0", "new1")
+    assert quay.producer.values() == ["old0", "old1", "old2", "old3"]
+    quay.drain()
+    assert quay.producer.values()[4:] == ["old4", "old5", "while away", "new0", "new1"]
+
+
+def test_while_the_bus_is_away_every_message_is_on_disk_when_shipping_returns(tmp_path: Path) -> None:
+    killed = Quay(tmp_path)
+    killed.producer.error = Transient("no broker")
+    killed.ship("a")
+    killed.drain()
+    killed.ship("b", "c")
+    following = Quay(tmp_path)
+    following.drain()
+    assert following.producer.values() == ["a", "b", "c"]
+
+
+def test_its_state_says_in_words_how_sending_goes(tmp_path: Path) -> None:
+    quay = Quay(tmp_path, spool_bytes=16_000)
+    assert str(quay.shipper.state()) == "the bus takes messages"
+    quay.producer.error = Transient("no broker")
+    quay.ship(*["x" * 500] * 50)
+    quay.drain()
+    quay.clock.advance(90)
+    state = quay.shipper.state()
+    assert state.dropped_messages == quay.dropped("spool full") > 0
+    assert state.oldest_seconds == 90
+    assert str(state).startswith("the bus is away: no broker; ")
+    assert "bytes wait on disk (9" in str(state)
+    assert "% of its room), the oldest for 90 s; " in str(state)
+    assert quay.stats.get("shipper_bus_away") == 1
+
+
+def test_each_frame_says_which_process_sent_it() -> None:
+    clock, stats, producer = ManualClock(), SelfStats(), FlakyProducer()
+    for _ in range(2):
+        shipper = Shipper(producer, encode_frame, encode_event, clock, stats)
+        shipper.ship(frame("n1"), [])
+        shipper.ship(frame("n1"), [])
+        shipper.step()
+    senders = [decode_frame(value).sender for _, _, value in producer.durable]
+    assert senders[0] == senders[1] != senders[2] == senders[3]
 
 
 def test_what_the_bus_did_not_confirm_is_sent_again(tmp_path: Path) -> None:
@@ -236,9 +292,9 @@ def test_a_full_spool_drops_its_oldest_and_counts_them(tmp_path: Path) -> None:
         spool.append(Waiting("frames", b"n1", f"{number:060d}".encode()))
     assert spool.held_bytes <= 16 * 100
     kept: list[int] = []
-    while (found := spool.oldest()) is not None:
-        kept += [int(message.value) for message in found[1]]
-        spool.done(found[0])
+    while (found := spool.take(7)) is not None:
+        kept += [int(message.value) for message in found.messages]
+        spool.confirm(found)
     assert kept == list(range(kept[0], 100)), "the newest stay, in order"
     assert stats.get("shipper_messages_dropped_total", reason="spool full") == kept[0] > 0
 
@@ -251,9 +307,9 @@ def test_a_torn_tail_costs_only_the_torn_message(tmp_path: Path, cut: int) -> No
         spool.append(Waiting("frames", b"n1", text))
     path = next(tmp_path.iterdir())
     path.write_bytes(path.read_bytes()[:-cut])
-    found = Spool(tmp_path, 1 << 20, stats).oldest()
+    found = Spool(tmp_path, 1 << 20, stats).take(10)
     assert found is not None
-    assert [message.value for message in found[1]] == [b"one"]
+    assert [message.value for message in found.messages] == [b"one"]
     assert stats.get("shipper_messages_dropped_total", reason="spool torn") == 1
 
 
@@ -273,9 +329,6 @@ def test_a_full_disk_loses_the_message_counts_it_and_goes_on(tmp_path: Path) -> 
     spool.append(Waiting("frames", b"n1", b"kept"))
     assert stats.get("shipper_messages_dropped_total", reason="spool unwritable") == 1
     (tmp_path / "000000000001.spool").unlink()
-    found = spool.oldest()
-    while found is not None and not found[1]:
-        spool.done(found[0])
-        found = spool.oldest()
+    found = spool.take(10)
     assert found is not None
-    assert [message.value for message in found[1]] == [b"kept"]
+    assert [message.value for message in found.messages] == [b"kept"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -83,7 +83,11 @@ def _anomaly() -> Written:
 
 
 def _spool() -> Written:
-    messages = [Waiting(FRAMES, b"n1", b"\x00first"), Waiting(EVENTS, b"n\xff2", b"second"), Waiting(FRAMES, b"", b"")]
+    messages = [
+        Waiting(FRAMES, b"n1", b"\x00first", AT),
+        Waiting(EVENTS, b"n\xff2", b"second", AT + 1),
+        Waiting(FRAMES, b"", b"", AT + 2),
+    ]
     with TemporaryDirectory() as folder:
         spool = Spool(Path(folder), 1 << 20, SelfStats())
         for message in messages:
@@ -91,7 +95,12 @@ def _spool() -> Written:
         spool.seal()
         (segment,) = Path(folder).iterdir()
         data = segment.read_bytes()
-    return Written(data, [[each.topic, each.key.hex(), each.value.hex()] for each in messages])
+    return Written(data, spool_to_json(messages))
+
+
+def spool_to_json(messages: Iterable[Waiting]) -> list[list[Any]]:
+    """Return everything that a segment holds."""
+    return [[each.topic, each.key.hex(), each.value.hex(), each.at] for each in messages]
 
 
 class _Kept:

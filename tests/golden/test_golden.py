@@ -15,14 +15,14 @@ from coldaisle.deadletter import Letter, decode_letter
 from coldaisle.errors import Permanent
 from coldaisle.selfstats import SelfStats
 from collectors.spool import Spool
-from tests.golden.examples import FORMATS, GOLDEN, frame_to_json
+from tests.golden.examples import FORMATS, GOLDEN, frame_to_json, spool_to_json
 
 
 def read_spool(data: bytes, folder: Path) -> Any:
     (folder / "000000000001.spool").write_bytes(data)
-    found = Spool(folder, 1 << 20, SelfStats()).oldest()
+    found = Spool(folder, 1 << 20, SelfStats()).take(100)
     assert found is not None
-    return [[each.topic, each.key.hex(), each.value.hex()] for each in found[1]]
+    return spool_to_json(found.messages)
 
 
 def files(name: str) -> list[Path]:
@@ -63,6 +63,8 @@ def test_what_was_ever_written_is_still_read(name: str, path: Path, tmp_path: Pa
     # A later reader may know more than the golden file says, never less.
     if isinstance(means, dict):
         read = {key: read[key] for key in means}
+    else:
+        read = [row[: len(old)] for row, old in zip(read, means, strict=True)]
     assert read == means
 
 

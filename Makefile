@@ -56,6 +56,8 @@ system-packages:
 lock: $(UV)     ## solve the locked versions anew
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements/base.lock
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+	  | $(UV) pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 - -o requirements/build.lock
 
 clean:          ## forget the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

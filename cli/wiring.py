@@ -10,7 +10,7 @@ from coldaisle.clock import Clock
 from coldaisle.detector import Detector
 from coldaisle.incident import Incident
 from coldaisle.selfstats import SelfStats
-from coldaisle.store import IncidentStore, Notification
+from coldaisle.store import Notification, RoleStore
 from coldaisle.topology import Topology
 from models.calibrate import TailCalibrator
 from models.level import Level
@@ -63,7 +63,7 @@ def notifiers_of(receivers: Sequence[ReceiverConfig], clock: Clock) -> dict[str,
 
 
 def alerter_of(
-    settings: Settings, rules: RuleBook, topology: Topology, store: IncidentStore, notify: Notify, stats: SelfStats
+    settings: Settings, rules: RuleBook, topology: Topology, store: RoleStore, notify: Notify, stats: SelfStats
 ) -> Alerter:
     """Return what turns findings into incidents."""
     return Alerter(store, topology, rules, settings.alerts, notify, stats)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from coldaisle.errors import Transient
 from coldaisle.event import Event
 from coldaisle.frame import Block, Frame, Times, Values
 from coldaisle.incident import Incident, IncidentState
@@ -130,6 +131,10 @@ class IncidentQuery:
     offset: int = 0
 
 
+class Conflict(Transient):
+    """Somebody else changed the incident in between, and nothing was written: read it again."""
+
+
 class IncidentStore(Protocol):
     """Keeps incidents with their outbox, the silences and a record of what people did."""
 
@@ -137,8 +142,8 @@ class IncidentStore(Protocol):
         """
         Write an incident and its notifications in one transaction; return it with its new version.
 
-        A new incident carries version 0, a known one the version it was read with. Raises Transient when
-        somebody else changed it in between (read it again) or the database is away. A window of evidence
+        A new incident carries version 0, a known one the version it was read with. Raises Conflict when
+        somebody else changed it in between, Transient when the database is away. A window of evidence
         that was stored once stays, even if ``incident`` comes without it (from ``find``). A notification
         whose id is known already is left as it is. New lines of the timeline by a person enter the audit.
         """
@@ -231,8 +236,12 @@ class RoleStore(IncidentStore, Protocol):
         """Return every part that was kept of a role's state."""
         ...
 
-    def hold(self, role: str, holder: str, now: int, seconds: float) -> bool:
-        """Take a role, or keep it, until ``now`` plus ``seconds``; return whether ``holder`` has it."""
+    def hold(self, role: str, holder: str, now: int, seconds: float) -> int:
+        """
+        Take a role, or keep it, until ``now`` plus ``seconds``; return its term, 0 where another process has it.
+
+        The term rises whenever the holder changes: whoever finds another term than before has missed something.
+        """
         ...
 
     def let_go(self, role: str, holder: str) -> None:

@@ -27,9 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from coldaisle.errors import Transient
 from coldaisle.incident import Incident
-from coldaisle.store import IncidentQuery
+from coldaisle.store import Conflict, IncidentQuery
 from coldaisle.store.incident_json import (
     incident_from_json,
     incident_to_json,
@@ -54,7 +53,7 @@ def write_incident(connection: Connection, incident: Incident) -> Incident:
         try:
             key = connection.execute(insert(INCIDENTS).values(**row)).inserted_primary_key
         except IntegrityError as error:
-            raise Transient(f"incident {incident.id} exists already: read it again") from error
+            raise Conflict(f"incident {incident.id} exists already: read it again") from error
         assert key is not None
         number, known_lines = int(key[0]), 0
     else:
@@ -64,7 +63,7 @@ def write_incident(connection: Connection, incident: Incident) -> Incident:
             .with_for_update()
         ).first()
         if known is None or known.version != incident.version:
-            raise Transient(f"incident {incident.id} was changed by somebody else: read it again")
+            raise Conflict(f"incident {incident.id} was changed by somebody else: read it again")
         number, known_lines = int(known.number), int(known.timeline_length)
         connection.execute(update(INCIDENTS).where(INCIDENTS.c.number == number).values(**row))
     _write_document(connection, number, incident)

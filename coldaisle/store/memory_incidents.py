@@ -9,7 +9,7 @@ from dataclasses import replace
 from coldaisle.errors import Transient
 from coldaisle.incident import Incident
 from coldaisle.silence import Silence
-from coldaisle.store import AuditEntry, Change, IncidentQuery, Notification, NotificationState, RoleState
+from coldaisle.store import AuditEntry, Change, Conflict, IncidentQuery, Notification, NotificationState, RoleState
 from coldaisle.store.incident_json import windows_of, with_windows, without_windows
 from coldaisle.store.incident_search import search_text, words_of
 from coldaisle.topology import name_of
@@ -46,7 +46,7 @@ class MemoryIncidentStore:
         self._silences: dict[str, Silence] = {}
         self._audit: list[AuditEntry] = []
         self._roles: dict[str, dict[str, str]] = {}
-        self._holders: dict[str, tuple[str, int]] = {}
+        self._holders: dict[str, tuple[str, int, int]] = {}  # holder, until when (ns), term
 
     def save(self, incident: Incident, notifications: Sequence[Notification] = ()) -> Incident:
         """See the port."""
@@ -55,12 +55,12 @@ class MemoryIncidentStore:
     def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
         """See the port."""
         with self._lock:
-            if state is not None and self._holders.get(state.role, ("", 0))[0] != state.holder:
+            if state is not None and self._holders.get(state.role, ("", 0, 0))[0] != state.holder:
                 raise Transient(f"the role {state.role} is held by another process now; this one stands by")
             for incident, _ in changes:
                 known = self._incidents.get(incident.id)
                 if (known.version if known else 0) != incident.version:
-                    raise Transient(f"incident {incident.id} was changed by somebody else: read it again")
+                    raise Conflict(f"incident {incident.id} was changed by somebody else: read it again")
             if state is not None:
                 kept = self._roles.setdefault(state.role, {})
                 kept |= {part: document for part, document in state.parts.items() if document is not None}
@@ -86,20 +86,21 @@ class MemoryIncidentStore:
         with self._lock:
             return dict(self._roles.get(role, {}))
 
-    def hold(self, role: str, holder: str, now: int, seconds: float) -> bool:
+    def hold(self, role: str, holder: str, now: int, seconds: float) -> int:
         """See the port."""
         with self._lock:
-            who, until = self._holders.get(role, (holder, 0))
+            who, until, term = self._holders.get(role, ("", 0, 0))
             if who != holder and until > now:
-                return False
-            self._holders[role] = (holder, now + round(seconds * 1e9))
-            return True
+                return 0
+            self._holders[role] = (holder, now + round(seconds * 1e9), term + (who != holder))
+            return self._holders[role][2]
 
     def let_go(self, role: str, holder: str) -> None:
         """See the port."""
         with self._lock:
-            if self._holders.get(role, ("", 0))[0] == holder:
-                self._holders[role] = (holder, 0)
+            who, _, term = self._holders.get(role, ("", 0, 0))
+            if who == holder:
+                self._holders[role] = (holder, 0, term)
 
     def get(self, incident_id: str) -> Incident | None:
         """See the port."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from coldaisle.errors import Transient
@@ -46,27 +46,30 @@ def read_state(connection: Connection, role: str) -> dict[str, str]:
     return {row.part: row.document for row in connection.execute(asked)}
 
 
-def take_lease(connection: Connection, role: str, holder: str, now: int, until: int) -> bool:
-    """Take or renew the lease of a role; return whether ``holder`` has it now."""
-    free = or_(ROLE_LEASES.c.holder == holder, ROLE_LEASES.c.held_until <= now)
-    taken = connection.execute(
-        update(ROLE_LEASES).where(ROLE_LEASES.c.role == role, free).values(holder=holder, held_until=until)
-    )
-    if taken.rowcount == 1:
-        return True
-    known = connection.execute(select(ROLE_LEASES.c.holder).where(ROLE_LEASES.c.role == role)).first()
+def take_lease(connection: Connection, role: str, holder: str, now: int, until: int) -> int:
+    """Take or renew the lease of a role; return its term, 0 where another process has it."""
+    known = connection.execute(
+        select(ROLE_LEASES.c.holder, ROLE_LEASES.c.held_until, ROLE_LEASES.c.term)
+        .where(ROLE_LEASES.c.role == role)
+        .with_for_update()
+    ).first()
     if known is not None:
-        return False
+        if known.holder != holder and known.held_until > now:
+            return 0
+        term = int(known.term) + int(known.holder != holder)
+        taken = update(ROLE_LEASES).where(ROLE_LEASES.c.role == role)
+        connection.execute(taken.values(holder=holder, held_until=until, term=term))
+        return term
     statement: Any = (
         postgresql.insert(ROLE_LEASES) if connection.dialect.name == "postgresql" else sqlite.insert(ROLE_LEASES)
     )
     # Asking for the row back says whether there is one; a count of rows is not told by every client.
     first = (
-        statement.values(role=role, holder=holder, held_until=until)
+        statement.values(role=role, holder=holder, held_until=until, term=1)
         .on_conflict_do_nothing(index_elements=["role"])
-        .returning(ROLE_LEASES.c.role)
+        .returning(ROLE_LEASES.c.term)
     )
-    return connection.execute(first).first() is not None
+    return 0 if connection.execute(first).first() is None else 1
 
 
 def end_lease(connection: Connection, role: str, holder: str) -> None:

@@ -111,6 +111,7 @@ ROLE_LEASES = Table(
     Column("role", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("held_until", BigInteger, nullable=False),
+    Column("term", BigInteger, nullable=False),  # rises whenever another process takes the role
 )
 
 SEARCH = "incident_search"

@@ -101,7 +101,7 @@ class SqlIncidentStore:
         with self._transaction() as connection:
             return read_state(connection, role)
 
-    def hold(self, role: str, holder: str, now: int, seconds: float) -> bool:
+    def hold(self, role: str, holder: str, now: int, seconds: float) -> int:
         """See the port."""
         with self._transaction(write=True) as connection:
             return take_lease(connection, role, holder, now, now + round(seconds * SECOND))

@@ -142,6 +142,14 @@ class Case:
             last = max(last, track.ends_at)
         return last
 
+    def expect(self, incident: Incident) -> None:
+        """Take ``incident`` as stored: nothing waits any more."""
+        self.incident = replace(incident, version=incident.version + 1)
+        self.lines.clear()
+        self.steps.clear()
+        self.due = None
+        self.quiet = incident.suppressed_by is not None and (self.quiet or incident.version == 0)
+
     def tell_bursts(self, now: int, settings: AlertSettings) -> None:
         """Turn what happened since the last writing into at most three lines."""
         room = len(self.incident.timeline) + len(self.lines) < settings.max_timeline
@@ -169,7 +177,9 @@ def compose(case: Case, graph: Graph, mute: Mute, settings: AlertSettings, now: 
     on_suspect = [track for track in tracks if anchor(track, graph) == verdict.suspect]
     for track in tracks:
         if track.muted is None or not track.muted.startswith(PLANNED):
-            track.muted = mute.inhibited(track, verdict.suspect, on_suspect)
+            muted = mute.inhibited(track, verdict.suspect, on_suspect)
+            if muted != track.muted:  # setting it would make a track of thousands look changed
+                track.muted = muted
     account = explain(tracks, verdict, graph, now)
     ordered = ranked(tracks, verdict.suspect)
     first_time = base.version == 0
@@ -309,11 +319,18 @@ def let_time_pass(case: Case, settings: AlertSettings, now: int) -> None:
     if since is not None and now - since >= quiet and not case.steps:
         lasted = duration(since - case.incident.started_at)
         case.step(Step.RESOLVE, f"ended by itself after {lasted}: no alert for {duration(quiet)}", now)
-    taken = case.incident.acknowledgement
-    if taken is None or case.incident.state is not IncidentState.ACKNOWLEDGED or case.steps:
+    if case.steps:
         return
-    expires = taken.expires_at
-    if expires is None and settings.acknowledge_seconds > 0:
-        expires = taken.timestamp + round(settings.acknowledge_seconds * SECOND)
-    if expires is not None and expires <= now:
+    taken, expires = case.incident.acknowledgement, expires_at(case, settings)
+    if taken is not None and expires is not None and expires <= now:
         case.step(Step.EXPIRE, f"the acknowledgement by {taken.actor} expired at {rfc3339(expires)}", now)
+
+
+def expires_at(case: Case, settings: AlertSettings) -> int | None:
+    """Return when (ns) an incident is given back by itself, None = never, or nobody has it."""
+    taken = case.incident.acknowledgement
+    if taken is None or case.incident.state is not IncidentState.ACKNOWLEDGED:
+        return None
+    if taken.expires_at is None and settings.acknowledge_seconds > 0:
+        return taken.timestamp + round(settings.acknowledge_seconds * SECOND)
+    return taken.expires_at

@@ -53,6 +53,8 @@ class AlertSettings(Section):
 
     group_wait_seconds: float = Field(10.0, ge=0)
     """How long a new alert waits for company before its incident opens. A page waits no longer than this."""
+    lateness_seconds: float = Field(3.0, ge=0)
+    """How much later than others a finding may arrive and still be heard in its place; part of the group wait."""
     merge_window_seconds: float = Field(300.0, gt=0)
     """Alerts that start within this of each other may have one cause."""
     slow_window_seconds: float = Field(1800.0, gt=0)
@@ -78,3 +80,8 @@ class AlertSettings(Section):
     max_timeline: int = Field(200, ge=20)
     """How many lines a timeline may have."""
     maintenance: tuple[MaintenanceWindow, ...] = ()
+
+    @property
+    def lateness_ns(self) -> int:
+        """The lateness, at most half of the group wait, so that nobody waits longer for a page than the group wait."""
+        return round(min(self.lateness_seconds, self.group_wait_seconds / 2) * SECOND)

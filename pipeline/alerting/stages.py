@@ -74,7 +74,7 @@ class Deduplicate:
         self._topology = topology
         self._stats = stats
         self._holding: dict[str, Track] = {}
-        self._counted: dict[tuple[str, str], deque[int]] = {}
+        self.counted: dict[tuple[str, str], deque[int]] = {}
         self.tracks: dict[str, Track] = {}
 
     def findings(self, events: Sequence[Event]) -> Iterator[tuple[Anomaly, float]]:
@@ -103,8 +103,9 @@ class Deduplicate:
     def _enough(self, rule: EventRule, found: Anomaly) -> bool:
         if rule.count <= 1:
             return True
-        times = self._counted.setdefault((rule.name, found.entity), deque(maxlen=rule.count))
-        times.append(found.started_at)
+        times = self.counted.setdefault((rule.name, found.entity), deque(maxlen=rule.count))
+        if found.started_at not in times:  # one that is delivered twice happened once
+            times.append(found.started_at)
         return len(times) == rule.count and times[-1] - times[0] <= rule.window_seconds * SECOND
 
     def _job(self, event: Event) -> None:
@@ -176,6 +177,7 @@ class Deduplicate:
     def expire(self, now: int) -> list[Heard]:
         """End the events' findings whose time has passed."""
         over = [(key, track) for key, track in self._holding.items() if (track.hold_until or 0) <= now]
+        over.sort(key=lambda one: (one[1].hold_until or 0, one[0]))
         found = []
         for key, track in over:
             del self._holding[key]
@@ -183,6 +185,20 @@ class Deduplicate:
                 track.end(track.hold_until or now)
                 found.append(Heard(track, "ended"))
         return found
+
+    def count_of(self, rule: str) -> int:
+        """Return how many events of ``rule`` make a finding; 1 where there is no such rule any more."""
+        return next((one.count for one in self._rules.event_rules() if one.name == rule), 1)
+
+    def next_end(self) -> int | None:
+        """Return when (ns) the next event's finding ends by itself, or None."""
+        return min((track.hold_until or 0 for track in self._holding.values()), default=None)
+
+    def put_back(self, track: Track) -> None:
+        """Take in an alert as a state kept it."""
+        self.tracks[track.fingerprint] = track
+        if track.hold_until is not None:
+            self._holding[track.fingerprint] = track
 
     def forget(self, track: Track) -> None:
         """Drop an alert that no incident needs any more."""

@@ -45,6 +45,12 @@ class Track:
     members: tuple[str, ...] = ()  # everything it ever held for
     holding: frozenset[str] = frozenset()  # what it holds for now
     series: dict[str, None] = field(default_factory=dict)  # names of what it was seen on, for "12 sensors"
+    changed: bool = field(default=True, compare=False, repr=False)  # since its state was last kept
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if name != "changed":
+            object.__setattr__(self, "changed", True)
 
     @property
     def fingerprint(self) -> str:
@@ -150,6 +156,7 @@ class Track:
 
     def release(self, anomaly: Anomaly) -> bool:
         """Take the end of a finding; return whether the alert ends with it."""
+        self.changed = True
         known = self.open.pop(_key(anomaly), None)
         self.closed[anomaly.id] = None
         if known is not None:

@@ -510,16 +510,16 @@ def test_the_audit_knows_who_did_what(look: Look) -> None:
 
 
 def test_a_role_is_held_by_one_until_its_lease_ends_or_it_lets_go(look: Look) -> None:
-    assert look().hold("alert", "p1", NOON, 5) is True
-    assert look().hold("alert", "p2", NOON + 5 * SECOND - 1, 5) is False
-    assert look().hold("alert", "p1", NOON + 4 * SECOND, 5) is True
-    assert look().hold("other", "p2", NOON, 5) is True
-    assert look().hold("alert", "p2", NOON + 9 * SECOND, 5) is True
-    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) is False
+    assert look().hold("alert", "p1", NOON, 5) == 1
+    assert look().hold("alert", "p2", NOON + 5 * SECOND - 1, 5) == 0
+    assert look().hold("alert", "p1", NOON + 4 * SECOND, 5) == 1
+    assert look().hold("other", "p2", NOON, 5) == 1
+    assert look().hold("alert", "p2", NOON + 9 * SECOND, 5) == 2
+    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) == 0
     look().let_go("alert", "p1")  # it has nothing to let go of
-    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) is False
+    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) == 0
     look().let_go("alert", "p2")
-    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) is True
+    assert look().hold("alert", "p1", NOON + 9 * SECOND, 5) == 3
 
 
 def test_the_parts_of_a_state_are_written_replaced_and_removed(look: Look) -> None:
@@ -563,7 +563,7 @@ def test_who_lost_its_role_writes_nothing_more(look: Look) -> None:
 def test_of_two_threads_that_want_a_role_one_has_it(look: Look) -> None:
     stores = [look(), look()]
     together = threading.Barrier(2)
-    outcomes: list[bool] = []
+    outcomes: list[int] = []
 
     def work(mine: int) -> None:
         together.wait()
@@ -574,7 +574,7 @@ def test_of_two_threads_that_want_a_role_one_has_it(look: Look) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(outcomes) == [False, True]
+    assert sorted(outcomes) == [0, 1]
 
 
 def test_closing_twice_is_harmless(look: Look) -> None:

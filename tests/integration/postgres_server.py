@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import psycopg
 from pydantic import SecretStr
@@ -191,7 +192,7 @@ class PostgresServer:
             os.chown(path, *_ids())
 
 
-def _unprivileged() -> dict[str, int]:
+def _unprivileged() -> dict[str, Any]:
     """PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from coldaisle.matcher import parse
 from coldaisle.series import labels
 from coldaisle.severity import Severity
 from coldaisle.silence import Silence
-from coldaisle.store import Notification
+from coldaisle.store import Change, RoleState
 from coldaisle.store.memory_incidents import MemoryIncidentStore
 from coldaisle.topology import Topology
 from pipeline.alerting.settings import AlertSettings, MaintenanceWindow
@@ -169,13 +170,13 @@ def test_two_who_write_at_once_both_keep_what_they_wrote() -> None:
     class Racing(MemoryIncidentStore):
         raced = False
 
-        def save(self, incident: Incident, notifications: tuple[Notification, ...] = ()) -> Incident:  # type: ignore[override]
-            if incident.version == 1 and not self.raced:
+        def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+            if changes[0][0].version == 1 and not self.raced:
                 self.raced = True
-                stored = self.get(incident.id)
+                stored = self.get(changes[0][0].id)
                 assert stored is not None
-                super().save(stored.acknowledged(Story.ns(50), "ana", Story.ns(5000)))
-            return super().save(incident, notifications)
+                super().save_round([(stored.acknowledged(Story.ns(50), "ana", Story.ns(5000)), ())])
+            return super().save_round(changes, state)
 
     story = Story(hall(), store=Racing())
     opened(story)
@@ -194,10 +195,10 @@ def test_a_store_that_is_away_loses_nothing() -> None:
     class Away(MemoryIncidentStore):
         away = True
 
-        def save(self, incident: Incident, notifications: tuple[Notification, ...] = ()) -> Incident:  # type: ignore[override]
+        def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
             if self.away:
                 raise Transient("the database is away")
-            return super().save(incident, notifications)
+            return super().save_round(changes, state)
 
     store = Away()
     story = Story(hall(), store=store)

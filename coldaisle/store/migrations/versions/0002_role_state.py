@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("role", sa.Text, primary_key=True),
         sa.Column("holder", sa.Text, nullable=False),
         sa.Column("held_until", sa.BigInteger, nullable=False),
+        sa.Column("term", sa.BigInteger, nullable=False),
     )
     if op.get_bind().dialect.name == "postgresql":
         make_search_fast(op.get_bind())

@@ -1,0 +1,212 @@
+"""Whatever crashes between two steps of role ``alert``: the same incidents, timelines and notifications."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coldaisle.anomaly import Anomaly, Phase
+from coldaisle.bus.memory import MemoryBus
+from coldaisle.clock import ManualClock
+from coldaisle.errors import Transient
+from coldaisle.event import Event
+from coldaisle.incident import Incident
+from coldaisle.selfstats import SelfStats
+from coldaisle.series import labels
+from coldaisle.severity import Severity
+from coldaisle.store import Change, IncidentQuery, Notification, RoleState, RoleStore
+from coldaisle.store.memory_incidents import MemoryIncidentStore
+from coldaisle.store.sql import open_incidents
+from pipeline.alerting.alerter import Alerter
+from pipeline.alerting.outbox import notifications_for
+from pipeline.alerting.role import AlertRole, AlertRoleSettings
+from pipeline.alerting.settings import AlertSettings
+from pipeline.deadletter import DeadLetters
+from tests.pipeline.alerting.message_log import LogReader, MessageLog, seconds
+from tests.scenarios.story import START, EventRule, Rules, ended, finding, hall, silent
+
+LENGTH_SECONDS = 1800.0
+RULES = Rules(EventRule("xid", "xid", 120.0), EventRule("ecc_storm", "ecc", 60.0, Severity.TICKET, 3, 60.0))
+
+
+def night(seed: int) -> MessageLog:
+    """Half an hour: a feed fails, GPUs run hot, a job straggles, Xids come in showers, nodes fall silent."""
+    chance = random.Random(seed)
+    told: list[tuple[float, Anomaly | Event, str]] = []
+
+    def tell(at: float, what: Anomaly | Event, key: str) -> None:
+        told.append((at, what, key))
+
+    def span(one: Anomaly, at: float, lasts: float, key: str) -> None:
+        tell(at, one, key)
+        if chance.random() < 0.5:
+            worse = replace(
+                one, phase=Phase.UPDATED, severity=Severity.PAGE, updated_at=START + seconds(at + lasts / 2)
+            )
+            tell(at + lasts / 2, worse, key)
+        tell(at + lasts, ended(one, at + lasts), key)
+
+    feed = chance.uniform(60, 200)
+    span(
+        finding("pdu_power_lost", "pdu/pdu-a1-a", feed, "pdu_power_watts", "limit", said="feed a is dead"),
+        feed,
+        400,
+        "p",
+    )
+    for place in range(1, 9):
+        at = feed + chance.uniform(0, 14)
+        span(silent(f"node/a1n{place}", at), at, 350 + chance.uniform(0, 40), f"a1n{place}")
+    for _ in range(25):
+        at, node = chance.uniform(0, 1500), f"{chance.choice('ab')}{chance.randint(1, 4)}n{chance.randint(1, 8)}"
+        gpu = f"gpu/GPU-{node}-{chance.randint(0, 7)}"
+        hot = finding("gpu_hot", gpu, at, "gpu_temperature_celsius", "peers", said=f"{gpu} is hot")
+        span(hot, at, chance.uniform(20, 600), node)
+    tell(300, Event("job", "start", START + seconds(300), labels(job="train"), "", {"nodes": "b2n1,b2n2,b2n3"}), "job")
+    for place in (1, 2, 3):
+        at = 420 + chance.uniform(0, 6)
+        slow = finding("gpu_slow", f"gpu/GPU-b2n{place}-0", at, "gpu_clock_sm_hertz", "peers", said="clock 900 MHz")
+        span(slow, at, 200, f"b2n{place}")
+    for _ in range(12):
+        at, node = chance.uniform(0, 1500), f"b{chance.randint(1, 4)}n{chance.randint(1, 8)}"
+        kind = chance.choice(["xid", "ecc", "ecc"])
+        for more in range(chance.randint(1, 5)):
+            moment = at + 9 * more
+            tell(moment, Event(kind, "79", START + seconds(moment), labels(node=node), "", {}), node)
+    log = MessageLog()
+    for at, what, key in sorted(told, key=lambda one: one[0]):
+        log.append(what, START + seconds(at + chance.uniform(0.05, 1.5)), key)
+    return log
+
+
+class Shaky:
+    """A store whose rounds fail now and then: before they are written, or after, when only the answer is lost."""
+
+    def __init__(self, store: RoleStore, chance: random.Random, share: float) -> None:
+        self._store, self._chance, self._share = store, chance, share
+        self.failures = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+        luck = self._chance.random()
+        if luck < self._share:
+            self.failures += 1
+            raise Transient("the database is away")
+        stored = self._store.save_round(changes, state)
+        if luck > 1 - self._share:
+            self.failures += 1
+            raise Transient("the answer of the database was lost")
+        return stored
+
+
+def role_of(store: RoleStore, reader: LogReader, clock: ManualClock, holder: str = "the only one") -> AlertRole:
+    """A process just started."""
+
+    def notify(incident: Incident, kind: str) -> list[Notification]:
+        return notifications_for(incident, kind, ["oncall", "chat"], incident.updated_at, "")
+
+    stats = SelfStats()
+    alerter = Alerter(store, hall(), RULES, AlertSettings(), notify, stats)
+    bus = MemoryBus(clock, stats)
+    settings = AlertRoleSettings(holder=holder, bus="the log", commits=False)
+    return AlertRole(reader, alerter, DeadLetters(bus.producer(), stats), clock, None, settings)
+
+
+Picture = tuple[list[Incident], list[tuple[str, ...]]]
+
+
+def picture(store: RoleStore) -> Picture:
+    """Everything that people would see: incidents whole, and what was sent in which order to whom."""
+    found = store.find(IncidentQuery(limit=10_000))
+    whole = [incident for one in found if (incident := store.get(one.id)) is not None]
+    sent = [(one.id, one.incident_id, one.receiver, one.kind, one.body) for one in store.notifications(limit=100_000)]
+    lines: dict[str, list[tuple[str, ...]]] = {}
+    for one in sent:
+        lines.setdefault(one[1] + one[2], []).append(one)
+    return sorted(whole, key=lambda one: one.id), [one for key in sorted(lines) for one in lines[key]]
+
+
+def undisturbed(log: MessageLog, store: RoleStore) -> Picture:
+    clock = ManualClock(START)
+    role = role_of(store, LogReader(log, clock, random.Random(0), 10_000), clock)
+    while clock.now() < START + seconds(LENGTH_SECONDS + 400):
+        clock.advance(0.5)
+        role.step(0.0)
+    return picture(store)
+
+
+def disturbed(log: MessageLog, store: RoleStore, seed: int, share: float = 0.08) -> tuple[Picture, int]:
+    """Crash between any two steps, lose rounds, stop the bus and the database for a while; never the same twice."""
+    chance = random.Random(seed)
+    clock = ManualClock(START)
+    shaky = Shaky(store, chance, share)
+    reader = LogReader(log, clock, chance)
+    role = role_of(shaky, reader, clock)
+    crashes = 0
+    while clock.now() < START + seconds(LENGTH_SECONDS + 400):
+        clock.advance(chance.choice([0.1, 0.5, 0.5, 1.0, 3.0]))
+        reader.away = chance.random() < 0.05
+        if chance.random() < 0.04:
+            crashes += 1
+            clock.advance(chance.choice([0.0, 1.0, 20.0]))
+            reader = LogReader(log, clock, chance)
+            role = role_of(shaky, reader, clock)
+        try:
+            role.step(0.0)
+        except Transient:
+            continue
+    reader.away = False
+    shaky._share = 0.0
+    for _ in range(500):
+        role.step(0.0)
+        clock.advance(0.5)
+    return picture(store), crashes + shaky.failures
+
+
+Fresh = Callable[[], RoleStore]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fresh]:
+    """Make an empty store."""
+    opened: list[RoleStore] = []
+
+    def make() -> RoleStore:
+        if request.param == "memory":
+            return MemoryIncidentStore()
+        opened.append(open_incidents(tmp_path / str(len(opened))))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+def same(left: Picture, right: Picture) -> None:
+    """Compare piece by piece, so that a difference is readable."""
+    assert [one.id for one in left[0]] == [one.id for one in right[0]]
+    for mine, theirs in zip(left[0], right[0], strict=True):
+        assert mine.timeline == theirs.timeline
+        assert mine == theirs
+    assert [one[:4] for one in left[1]] == [one[:4] for one in right[1]]
+    assert left[1] == right[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_crashes_between_any_two_steps_change_nothing_that_people_see(fresh: Fresh, seed: int) -> None:
+    log = night(seed)
+    expected = undisturbed(log, fresh())
+    assert len(expected[0]) > 10
+    assert {one[3] for one in expected[1]} >= {"opened", "resolved"}
+    troubles = 0
+    for run in range(2):
+        found, troubled = disturbed(log, fresh(), 100 * seed + run)
+        same(expected, found)
+        troubles += troubled
+    assert troubles > 50

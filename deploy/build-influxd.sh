@@ -66,7 +66,7 @@ compile() {
     go install github.com/influxdata/pkg-config@v0.2.14 &&
         go get "github.com/influxdata/influxdb/v2/cmd/influxd@v$version" &&
         CARGO="$build/cargo-lenient" PKG_CONFIG="$GOPATH/bin/pkg-config" PATH="$GOPATH/bin:$PATH" nice -n 5 \
-        go build -tags sqlite_foreign_keys,sqlite_json -o "$build/influxd" github.com/influxdata/influxdb/v2/cmd/influxd
+        go build -tags sqlite_foreign_keys,sqlite_json -ldflags "-X main.version=v$version" -o "$build/influxd" github.com/influxdata/influxdb/v2/cmd/influxd
 }
 if ! compile >&8 2>&1; then
     echo "InfluxDB $version did not build; the end of $home/build.log:" >&2

@@ -7,6 +7,8 @@ command -v chromium >/dev/null || missing+=(chromium)
 command -v prometheus-node-exporter >/dev/null || missing+=(prometheus-node-exporter)
 { compgen -G "/usr/lib/postgresql/*/bin/initdb" || command -v initdb; } >/dev/null || missing+=(postgresql)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v java >/dev/null || missing+=(default-jre-headless)
+command -v mvn >/dev/null || missing+=(maven)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -1,0 +1,418 @@
+"""Reads Kafka: fairly over partitions, in rough order of time, with every rebalance heard in the caller's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from time import monotonic
+from types import MappingProxyType
+from typing import Any
+
+from kafka import KafkaConsumer as Client
+from kafka import errors as kafka_errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.base import MemberState
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from coldaisle.bus import Message, Partition, Watcher
+from coldaisle.bus.kafka_client import Shared, connection, ours
+from coldaisle.bus.kafka_membership import Listener
+from coldaisle.bus.kafka_merge import Merge
+from coldaisle.errors import ColdaisleError, Permanent, Transient
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_AT_ONCE = 100_000
+"""More messages than one answer of a broker holds: partitions are weighed against each other here, not there."""
+_PARTITION_FETCH_BYTES = 1 << 20
+_FETCH_BYTES = 16 << 20
+_FETCH_WAIT_MILLISECONDS = 250
+_HOLD_SECONDS = 0.25
+"""How long what is here waits for a partition that lags, so that time stays in order: one round of fetching."""
+_PULSE_SECONDS = 0.2
+_REBALANCE_SECONDS = 5.0
+
+
+class KafkaConsumer:
+    """
+    A member of a group, or without one a reader of everything; for one thread.
+
+    It connects when it first polls, so that a process may start before its broker.
+    """
+
+    def __init__(self, shared: Shared, topics: tuple[str, ...], group: str | None, watcher: Watcher | None) -> None:
+        self._shared = shared
+        self._config = shared.config
+        self._topics = topics
+        self._group = group
+        self._watcher = watcher
+        self._options = connection(shared.config)
+        self._client: Client | None = None
+        self._listener = Listener()
+        self._merge = Merge()
+        self._held: dict[Partition, TopicPartition] = {}
+        self._fetched: dict[Partition, int] = {}  # where fetching goes on
+        self._given: dict[Partition, int] = {}  # where the caller goes on
+        self._asked_at = 0.0
+        self._ends: dict[TopicPartition, int] = {}
+        self._silent = False
+        self._pulse_at = 0.0
+        self._holding_since: float | None = None
+        self._lag = 0
+        self._closed = False
+
+    # -- what the port asks ------------------------------------------------------------------------------------
+
+    def poll(self, max_messages: int, timeout_seconds: float) -> list[Message]:
+        """
+        Return up to ``max_messages``, waiting at most ``timeout_seconds`` for the first one.
+
+        While the broker is away it returns nothing; ``behind`` says so. Connecting may take it ``connect_seconds``, a
+        rebalance 5 seconds more than was allowed. Raises what the watcher raises: where that cannot let go properly,
+        the partitions go all the same and it is told that they are lost; what it could not take on is offered
+        again by the next poll. Raises Permanent where the topic or the right to read it is missing.
+        """
+        until = monotonic() + timeout_seconds
+        client = self._connected()
+        if client is None:
+            time.sleep(max(until - monotonic(), 0.0))
+            return []
+        while True:
+            self._settle(client)
+            if self._merge.ready:
+                if monotonic() - self._pulse_at > _PULSE_SECONDS:
+                    self._pulse(client)
+                    continue
+                return self._hand_out(max_messages)
+            self._fetch(client, until)
+            if self._listener.moved or self._merge.ready:
+                continue
+            now = monotonic()
+            if now >= until and not (self._rebalancing(client) and now < until + _REBALANCE_SECONDS):
+                return []
+
+    def commit(self, next_offsets: Mapping[Partition, int]) -> None:
+        """
+        Say durably where the group goes on.
+
+        Raises Transient where a partition has gone to another member or the broker does not answer in time.
+        """
+        client = self._client
+        if self._closed:
+            raise Permanent("this consumer is closed")
+        if self._group is None:
+            raise Permanent("a reader without a group commits nothing")
+        self._refuse_what_moved(next_offsets)
+        if client is None or not next_offsets:
+            return
+        offsets = {self._held[each]: OffsetAndMetadata(offset, "", -1) for each, offset in next_offsets.items()}
+        until = monotonic() + _REBALANCE_SECONDS
+        while self._rebalancing(client) and monotonic() < until:
+            self._pulse(client, 0.1)
+        try:
+            client.commit(offsets, timeout_ms=round(_REBALANCE_SECONDS * 1000))
+        except kafka_errors.KafkaError as error:
+            raise ours(error, f"a commit of group {self._group}") from error
+
+    def seek(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Go on elsewhere; where there is no such offset, at the oldest message. Raises Transient as ``commit``."""
+        if self._closed:
+            raise Permanent("this consumer is closed")
+        self._refuse_what_moved(next_offsets)
+        if self._client is None:
+            return
+        self._merge.forget(next_offsets.keys())
+        for partition, offset in next_offsets.items():
+            self._client.seek(self._held[partition], offset)
+            self._fetched[partition] = self._given[partition] = offset
+
+    def lag(self) -> int:
+        """Return how many messages wait to be read; while the broker is away, how many did when it last answered."""
+        try:
+            self.behind()
+        except Transient:
+            return self._lag
+        return self._lag
+
+    def behind(self) -> dict[Partition, int]:
+        """
+        Return how many messages wait in each partition it holds.
+
+        The brokers are asked at most once a second. Raises Transient when they do not answer.
+        """
+        client = self._client
+        if self._closed:
+            raise Permanent("this consumer is closed")
+        if client is None:
+            raise self._shared.away()
+        if monotonic() - self._asked_at >= 1.0 or not self._ends.keys() >= set(self._held.values()):
+            self._ask(client)
+        if self._silent:
+            raise self._shared.away()
+        found = {
+            partition: max(max(self._ends[there], client.highwater(there) or 0) - self._goes_on(client, partition), 0)
+            for partition, there in self._held.items()
+        }
+        self._lag = sum(found.values())
+        return found
+
+    def close(self) -> None:
+        """Leave the group; what was not committed comes again to whoever reads next."""
+        if self._closed:
+            return
+        try:
+            if self._client is not None:
+                self._leave(self._client)
+        finally:
+            self._closed = True
+
+    # -- connecting and leaving --------------------------------------------------------------------------------
+
+    def _connected(self) -> Client | None:
+        if self._closed:
+            raise Permanent("this consumer is closed")
+        if self._client is not None:
+            return self._client
+        try:
+            counts = {topic: self._shared.partitions(topic) for topic in self._topics}
+            client = Client(**self._options, **self._reading())
+        except (Transient, kafka_errors.KafkaTimeoutError):
+            return None
+        except kafka_errors.KafkaError as error:
+            raise ours(error, "a connection") from error
+        names = [self._config.topic(topic) for topic in self._topics]
+        if self._group is None:
+            whole = [
+                TopicPartition(name, number)
+                for topic, name in zip(self._topics, names, strict=True)
+                for number in range(counts[topic])
+            ]
+            client.assign(whole)
+            client.seek_to_beginning()
+            self._hold(client, frozenset(whole))
+        else:
+            client.subscribe(names, listener=self._listener)
+        self._client = client
+        return client
+
+    def _reading(self) -> dict[str, Any]:
+        config = self._config
+        reading: dict[str, Any] = {
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+            "max_partition_fetch_bytes": _PARTITION_FETCH_BYTES,
+            "fetch_max_bytes": max(_FETCH_BYTES, config.max_message_bytes),
+            "fetch_max_wait_ms": _FETCH_WAIT_MILLISECONDS,
+        }
+        if self._group is not None:
+            reading |= {
+                "group_id": config.group(self._group),
+                "group_instance_id": config.instance,
+                "partition_assignment_strategy": [CooperativeStickyAssignor],
+                "session_timeout_ms": round(config.session_seconds * 1000),
+                # A rebalance lasts until every member has heard of it, and they hear with their heartbeats.
+                "heartbeat_interval_ms": min(round(config.session_seconds * 100), 500),
+                "max_poll_interval_ms": round(config.max_work_seconds * 1000),
+            }
+        return reading
+
+    def _leave(self, client: Client) -> None:
+        self._listener.closing = True
+        held = frozenset(self._held)
+        try:
+            if held and self._group is not None:
+                self._let_go(held)
+        finally:
+            self._merge.forget(held)
+            self._held = {}
+            client.close(autocommit=False, timeout_ms=5_000)
+
+    # -- rebalances --------------------------------------------------------------------------------------------
+
+    def _settle(self, client: Client) -> None:
+        """Tell the watcher what moved, in the caller's thread and between two polls of the library."""
+        while self._listener.moved:
+            change, there = self._listener.moved[0]
+            partitions = frozenset(self._named(each) for each in there)
+            if change == "gained":
+                self._hold(client, there)
+                self._take_on(client, partitions)
+                self._listener.moved.popleft()
+                continue
+            self._listener.moved.popleft()
+            gone = partitions & self._held.keys()
+            self._merge.forget(gone)
+            try:
+                if change == "losing":
+                    self._let_go(gone)
+                elif self._watcher is not None and gone:
+                    self._watcher.lost(gone)
+            finally:
+                for partition in gone:
+                    del self._held[partition]
+                    self._fetched.pop(partition, None)
+                    self._given.pop(partition, None)
+
+    def _hold(self, client: Client, there: frozenset[TopicPartition]) -> None:
+        self._held |= {self._named(each): each for each in there}
+
+    def _take_on(self, client: Client, partitions: frozenset[Partition]) -> None:
+        elsewhere = self._watcher.gained(partitions) if self._watcher is not None else {}
+        self.seek({each: offset for each, offset in elsewhere.items() if each in partitions})
+
+    def _let_go(self, partitions: frozenset[Partition]) -> None:
+        watcher = self._watcher
+        if watcher is None or not partitions:
+            return
+        try:
+            watcher.losing(partitions)
+        except BaseException:
+            watcher.lost(partitions)
+            raise
+
+    def _rebalancing(self, client: Client) -> bool:
+        return self._group is not None and client.group_metadata().state is MemberState.REBALANCING
+
+    def _pulse(self, client: Client, seconds: float = 0.0) -> None:
+        """Let the library do what it must between fetches: hear of rebalances, join; nothing is fetched."""
+        self._pulse_at = monotonic()
+        client.pause(*client.assignment())
+        try:
+            self._client_poll(client, seconds)
+        finally:
+            client.resume(*client.paused())
+
+    # -- fetching ----------------------------------------------------------------------------------------------
+
+    def _fetch(self, client: Client, until: float) -> None:
+        """Fetch what there is, waiting until something comes, and make ready what is in order."""
+        left = max(until - monotonic(), 0.0)
+        if self._rebalancing(client):
+            left = max(left, 0.1)
+        if self._holding_since is not None:
+            left = min(left, _HOLD_SECONDS)
+            full = [self._held[each] for each in self._merge.waiting if each in self._held]
+            client.pause(*(each for each in full if each in client.assignment()))
+        try:
+            for there, records in self._client_poll(client, left).items():
+                self._keep(there, records)
+        finally:
+            if self._holding_since is not None:
+                client.resume(*client.paused())
+        self._release(client)
+
+    def _client_poll(self, client: Client, seconds: float) -> dict[TopicPartition, list[Any]]:
+        self._pulse_at = monotonic()
+        try:
+            fetched: dict[TopicPartition, list[Any]] = client.poll(
+                timeout_ms=round(seconds * 1000), max_records=_AT_ONCE
+            )
+        except kafka_errors.KafkaError as error:
+            if not self._listener.moved:
+                self._suffer(ours(error, f"reading {', '.join(self._topics)}"), seconds)
+            return {}
+        return fetched
+
+    @staticmethod
+    def _suffer(error: ColdaisleError, seconds: float) -> None:
+        if isinstance(error, Permanent):
+            raise error
+        time.sleep(min(seconds, 0.1))  # the library said so at once, and would again
+
+    def _keep(self, there: TopicPartition, records: list[Any]) -> None:
+        partition = self._named(there)
+        if partition not in self._held:
+            return
+        first = records[0].offset
+        if (expected := self._fetched.get(partition)) is not None and first != expected:
+            self._shared.stats.add(
+                "bus_skipped_total", max(first - expected, 0), topic=partition.topic, reason="expired"
+            )
+            self._given[partition] = first
+        self._given.setdefault(partition, first)
+        self._fetched[partition] = records[-1].offset + 1
+        self._merge.add(
+            partition,
+            [
+                Message(
+                    partition,
+                    record.offset,
+                    record.key or b"",
+                    record.value or b"",
+                    _headers(record.headers) if record.headers else _NO_HEADERS,
+                    record.timestamp * 1_000_000,
+                )
+                for record in records
+            ],
+        )
+
+    def _release(self, client: Client) -> None:
+        waiting = self._merge.waiting
+        if not waiting:
+            self._holding_since = None
+            return
+        behind = [each for each, there in self._held.items() if self._has_more(client, each, there)]
+        now = monotonic()
+        if self._holding_since is not None and now - self._holding_since >= _HOLD_SECONDS:
+            behind = [each for each in behind if each in waiting]
+        self._merge.release(behind)
+        if self._merge.ready:
+            self._holding_since = None
+        elif self._holding_since is None:
+            self._holding_since = now
+
+    def _has_more(self, client: Client, partition: Partition, there: TopicPartition) -> bool:
+        if there not in client.assignment():
+            return False
+        highwater = client.highwater(there)
+        reached = self._fetched.get(partition)
+        return highwater is not None and reached is not None and highwater > reached
+
+    def _hand_out(self, max_messages: int) -> list[Message]:
+        found = self._merge.take(max_messages)
+        given = self._given
+        for message in found:
+            given[message.partition] = message.offset + 1
+        return found
+
+    # -- where it stands ---------------------------------------------------------------------------------------
+
+    def _ask(self, client: Client) -> None:
+        """Ask the brokers for the ends; remember whether they answered."""
+        there = list(self._held.values())
+        self._asked_at = monotonic()
+        try:
+            self._ends = client.end_offsets(there, timeout_ms=1000) if there else self._prove(client)
+        except (kafka_errors.KafkaError, AssertionError):
+            self._silent = True
+            return
+        self._silent = False
+
+    def _prove(self, client: Client) -> dict[TopicPartition, int]:
+        """Ask for anything at all: a member that holds nothing must notice too that the broker is away."""
+        client.end_offsets([TopicPartition(self._config.topic(self._topics[0]), 0)], timeout_ms=1000)
+        return {}
+
+    def _goes_on(self, client: Client, partition: Partition) -> int:
+        where = self._given.get(partition)
+        if where is None:
+            position = client.position(self._held[partition], timeout_ms=1000)
+            if position is None:
+                raise self._shared.away()
+            where = int(position)
+            self._given[partition] = where
+            self._fetched.setdefault(partition, where)
+        return where
+
+    def _named(self, there: TopicPartition) -> Partition:
+        return Partition(there.topic.removeprefix(self._config.prefix), there.partition)
+
+    def _refuse_what_moved(self, partitions: Mapping[Partition, int]) -> None:
+        for partition in partitions:
+            if partition not in self._held:
+                raise Transient(f"{partition.topic}/{partition.number} went to another member of the group")
+
+
+def _headers(pairs: list[tuple[str, bytes | None]]) -> Mapping[str, str]:
+    return {name: (value or b"").decode("utf-8", "replace") for name, value in pairs}

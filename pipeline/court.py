@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from coldaisle.anomaly import Anomaly
 from coldaisle.detector import Calibrator, Detector, Ids
 from coldaisle.selfstats import SelfStats
+from coldaisle.snapshot import Stateful
 from pipeline.engine_settings import EngineSettings
 from pipeline.evidence import Evidence
 from pipeline.findings import Findings
@@ -72,6 +73,10 @@ class Bench:
         """Judge a round."""
         verdict = self.judge.judge(samples)
         return [] if verdict is None else self.opinions.decide(verdict)
+
+    def parts(self) -> dict[str, Stateful]:
+        """Return what a snapshot keeps of the court, in the order in which it must be restored."""
+        return {"judge": self.judge, "opinions": self.opinions}
 
     def gone(self, ids: Ids, now: int) -> list[Anomaly]:
         """Close what is open on series that are forgotten."""

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from coldaisle.anomaly import Anomaly
 from coldaisle.clock import HOUR, SECOND
+from coldaisle.codec import decode_frame, encode_frame
 from coldaisle.detector import Ids
 from coldaisle.frame import Frame
 from coldaisle.series import Layout, Series
+from coldaisle.state import Kept, State, Stateful
 from coldaisle.topology import Topology, kind_of
 from pipeline.columns import column, grown
 from pipeline.court import Bar, bench_of
@@ -73,6 +75,50 @@ class CourtRoom:
     def series(self) -> int:
         """How many series are judged here."""
         return len(self._table)
+
+    def parts(self) -> dict[str, Stateful]:
+        """Return what a snapshot keeps of this stage, in the order in which it must be restored."""
+        return {
+            "topology": self._topology,
+            "table": self._table,
+            "evidence": self._evidence,
+            "findings": self._findings,
+            "rounds": self._rounds,
+            **self.bench.parts(),
+            "court": self,
+        }
+
+    def state(self) -> State:
+        """Return what this object itself keeps, beside its parts: how far it is, and what waits to be heard."""
+        waiting = [(end, encode_frame(frame)) for end in sorted(self._waiting) for frame in self._waiting[end]]
+        return {
+            "until": sorted(self._until.items()),
+            "done": self._done,
+            "swept": self._swept,
+            "groups": [
+                [m, kind, [list(pair) for pair in shape], cohort] for m, kind, shape, cohort in self._groups.values
+            ],
+            "since": self._since[: self._table.size].copy(),
+            "ends": np.array([end for end, _ in waiting], np.int64),
+            "lengths": np.array([len(data) for _, data in waiting], np.int64),
+            "frames": np.frombuffer(b"".join(data for _, data in waiting), np.uint8),
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned, after the parts. Raises Permanent that names the key."""
+        kept = Kept(state)
+        self._until = dict(kept.rows("until", int, int))
+        self._done, self._swept = kept.integer("done"), kept.integer("swept")
+        self._groups = Interner()
+        for metric, kind, shape, cohort in kept.rows("groups", str, str, list, str):
+            self._groups.number((metric, kind, tuple((name, value) for name, value in shape), cohort))
+        self._since = kept.array("since", np.uint32, self._table.size)
+        lengths = kept.array("lengths", np.int64, None)
+        data = kept.array("frames", np.uint8, int(lengths.sum())).tobytes()
+        stops = np.cumsum(lengths)
+        self._waiting = {}
+        for end, length, stop in zip(kept.array("ends", np.int64, len(lengths)), lengths, stops, strict=True):
+            self._waiting.setdefault(int(end), []).append(decode_frame(data[stop - length : stop]))
 
     def take(self, frame: Frame, end: int) -> None:
         """Take a part of the tick that ended at ``end``; one that has been heard is a repetition."""

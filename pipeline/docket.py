@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coldaisle.anomaly import Anomaly
 from coldaisle.bus import partition_of
@@ -14,6 +13,7 @@ from coldaisle.clock import SECOND
 from coldaisle.detector import Ids
 from coldaisle.frame import Frame
 from coldaisle.series import Layout, Series, labels_of
+from coldaisle.state import Kept, State
 from pipeline.columns import column, grown
 from pipeline.peer_groups import PeerGroups
 from pipeline.rounds import Round
@@ -108,15 +108,15 @@ class Docket:
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    def state(self) -> dict[str, NDArray[np.uint32]]:
+    def state(self) -> State:
         """Return what a snapshot keeps; only between two calls of :meth:`hear` with nothing waiting."""
         if self._waiting:
             raise RuntimeError("rounds that wait to be sent are not part of a snapshot; take them first")
         return {"since": self._since[: self._table.size].copy()}
 
-    def restore(self, state: Mapping[str, NDArray[np.uint32]]) -> None:
-        """Take back what ``state`` returned."""
-        self._since = np.array(state["since"], np.uint32)
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned, after the table. Raises Permanent that names the key."""
+        self._since = Kept(state).array("since", np.uint32, self._table.size)
         self._changed()
 
     def _changed(self) -> None:

@@ -135,11 +135,12 @@ class PlainPeers:
         """Nothing was learnt."""
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Nothing."""
-        return {}
+        """Return the groups."""
+        return {"group": self._group.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Nothing."""
+        """Take the groups back."""
+        self._group = np.array(state["group"], np.int64)
 
 
 class FirstLevel(PlainPeers):
@@ -161,6 +162,16 @@ class FirstLevel(PlainPeers):
         """Keep the first value."""
         for number, value in zip(batch.ids.tolist(), batch.values.tolist(), strict=True):
             self._first.setdefault(number, value)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the groups and the first values."""
+        ids, values = np.array(list(self._first), np.int64), np.array(list(self._first.values()), np.float64)
+        return {**super().state(), "ids": ids, "first": values}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take them back."""
+        super().restore(state)
+        self._first = dict(zip(state["ids"].tolist(), state["first"].tolist(), strict=True))
 
 
 class PlainTails:

@@ -15,7 +15,9 @@ from coldaisle.detector import Ids
 from coldaisle.event import Event
 from coldaisle.frame import Block, Frame
 from coldaisle.selfstats import SelfStats
+from coldaisle.state import Kept, State, Stateful
 from coldaisle.topology import Entity, Relation, RelationKind, Topology
+from coldaisle.words_json import event_from_json, event_to_json
 from pipeline.court import Court
 from pipeline.engine_settings import EngineSettings
 from pipeline.evidence import Evidence
@@ -131,6 +133,45 @@ class Watch:
             if event.kind == "job" and event.code in ("start", "end"):
                 self._job_number += 1
                 heappush(self._jobs, (event.timestamp, self._job_number, event))
+
+    def parts(self) -> dict[str, Stateful]:
+        """Return what a snapshot keeps of this stage, in the order in which it must be restored."""
+        return {
+            "topology": self._topology,
+            "table": self._table,
+            "groups": self._groups,
+            "evidence": self._evidence,
+            "findings": self._findings,
+            "watermark": self._watermark,
+            "ticks": self._ticks,
+            "rounds": self.rounds,
+            "limits": self._limits,
+            "quality": self._quality,
+            "silences": self._silences,
+            "watch": self,
+        }
+
+    def state(self) -> State:
+        """Return what this object itself keeps, beside its parts."""
+        return {
+            "closed": self._closed,
+            "swept": self._swept,
+            "stale_sources": sorted(self._stale_sources),
+            "regroup_all": self._regroup_all,
+            "jobs": [[number, event_to_json(event)] for _, number, event in sorted(self._jobs)],
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned, after the parts. Raises Permanent that names the key."""
+        kept = Kept(state)
+        self._closed, self._swept = kept.integer("closed"), kept.integer("swept")
+        self._stale_sources = {int(each) for each in kept.items("stale_sources")}
+        self._regroup_all = bool(state.get("regroup_all"))
+        self._jobs = []
+        for number, told in kept.rows("jobs", int, dict):
+            event = event_from_json(told)
+            heappush(self._jobs, (event.timestamp, number, event))
+            self._job_number = max(self._job_number, number)
 
     def topology_changed(self) -> None:
         """Say that entities or relations changed; peers are grouped anew at the next tick."""

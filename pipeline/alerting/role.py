@@ -75,6 +75,7 @@ class AlertRole:
         settle = round(self._settings.settle_seconds * SECOND)
         self._order = InOrder(lateness, settle, self._settings.bus or secrets.token_hex(8))
         alerter.waited(lateness)
+        self._wait = round(alerter.settings.group_wait_seconds * SECOND)
         self._loaded = False
         self._term = 0
         self._renew_at = 0
@@ -115,11 +116,7 @@ class AlertRole:
             raise
 
     def finish(self, wait_ns: int = 0) -> int:
-        """
-        Decide about everything that was read, as if the bus were empty and ``wait_ns`` had passed.
-
-        For a process that ends for good; one that others follow leaves this to them.
-        """
+        """Decide about everything that was read, as if the bus were empty and ``wait_ns`` had passed."""
         if not self._loaded:
             return 0
         return self._decide(max(self._order.newest(), self._clock.now()) + TICK + wait_ns)
@@ -129,9 +126,16 @@ class AlertRole:
         return self._consumer.lag()
 
     def close(self) -> None:
-        """Write the state, let go of the role and of the bus. Raises Transient: it is read again by who comes next."""
+        """
+        Write the state, let go of the role and of the bus.
+
+        Where the log ends with this process, what waits for company is decided now. Raises Transient: then
+        whoever comes next reads it again.
+        """
         try:
             if self._loaded:
+                if not self._settings.bus:
+                    self.finish(self._wait)
                 self._save()
                 self._alerter.store.let_go(ROLE, self._settings.holder)
         finally:

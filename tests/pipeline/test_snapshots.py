@@ -1,0 +1,115 @@
+"""An engine that is cut and put together again from a snapshot goes on to the last bit as if nothing had been."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import pytest
+
+from coldaisle.anomaly import Anomaly, Phase
+from coldaisle.errors import Permanent
+from coldaisle.snapshot import Snapshot, collect_state, restore_state
+from pipeline.scoring import Engine
+from tests.pipeline.eventful_hall import Hall, Moment, engine, parts_of
+
+STEPS = 240
+CUTS = 20
+
+
+def saved(scorer: Engine) -> bytes:
+    return Snapshot("engine", 1, 0, {}, collect_state(parts_of(scorer))).to_bytes()
+
+
+def restored(data: bytes) -> Engine:
+    fresh = engine()
+    restore_state(parts_of(fresh), Snapshot.from_bytes(data, "engine", 1).parts)
+    return fresh
+
+
+def feed(scorer: Engine, moment: Moment) -> list[Anomaly]:
+    scorer.observe(moment.events)
+    return scorer.process(moment.frames, moment.now)
+
+
+@cache
+def story(seed: int) -> tuple[list[Moment], list[Anomaly], bytes]:
+    """Return the hall's life, what an engine without a cut finds in it, and what it keeps at the end."""
+    moments = list(Hall(seed).moments(STEPS))
+    scorer = engine()
+    found = [each for moment in moments for each in feed(scorer, moment)]
+    return moments, found, saved(scorer)
+
+
+def test_the_hall_is_eventful_enough_to_prove_something() -> None:
+    _, found, _ = story(1)
+    rules = {each.rule for each in found}
+    assert rules >= {
+        "clock_skewed", "gpu_ecc_storm", "gpu_hot", "gpu_hotter_than_siblings", "gpu_pcie_narrow", "gpu_vanished",
+        "node_partly_silent", "node_silent", "psu_down", "sensor_invalid", "sensor_stuck",
+    }  # fmt: skip
+    assert {each.phase for each in found} == set(Phase)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_cut_again_and_again_the_findings_and_the_memory_are_the_same_to_the_last_bit(seed: int) -> None:
+    moments, expected, memory = story(seed)
+    cuts = set(random.Random(seed).sample(range(STEPS), CUTS))
+    scorer, found = engine(), []
+    for number, moment in enumerate(moments):
+        found += feed(scorer, moment)
+        if number in cuts:
+            data = saved(scorer)
+            scorer = restored(data)
+            assert saved(scorer) == data, "what was taken back is what was kept"
+    assert found == expected
+    assert saved(scorer) == memory
+
+
+def test_cut_within_the_first_and_the_last_moments_too() -> None:
+    moments, expected, memory = story(1)
+    scorer, found = restored(saved(engine())), []
+    for number, moment in enumerate(moments):
+        found += feed(scorer, moment)
+        if number < 4 or number > STEPS - 4:
+            scorer = restored(saved(scorer))
+    assert found == expected
+    assert saved(scorer) == memory
+
+
+def test_what_is_kept_does_not_change_while_the_engine_goes_on() -> None:
+    scorer = engine()
+    moments, _, _ = story(1)
+    for moment in moments[:40]:
+        feed(scorer, moment)
+    kept = collect_state(parts_of(scorer))
+    at_once = Snapshot("engine", 1, 0, {}, kept).to_bytes()
+    for moment in moments[40:80]:
+        feed(scorer, moment)
+    assert Snapshot("engine", 1, 0, {}, kept).to_bytes() == at_once
+
+
+def test_keeping_changes_nothing() -> None:
+    moments, expected, memory = story(2)
+    scorer, found = engine(), []
+    for moment in moments:
+        found += feed(scorer, moment)
+        collect_state(parts_of(scorer))
+    assert found == expected
+    assert saved(scorer) == memory
+
+
+@pytest.mark.parametrize("part", ["topology", "table", "groups", "ticks", "rounds", "limits", "silences", "judge"])
+def test_a_part_that_lost_a_key_is_refused_by_name(part: str) -> None:
+    kept = collect_state(parts_of(engine()))
+    key = sorted(kept[part])[0]
+    kept[part] = {name: value for name, value in kept[part].items() if name != key}
+    with pytest.raises(Permanent, match=f"snapshot: {part}: .*is missing"):
+        restore_state(parts_of(engine()), kept)
+
+
+def test_an_engine_with_other_detectors_refuses() -> None:
+    kept = collect_state(parts_of(engine()))
+    kept["judge"] = {**kept["judge"], "detectors": [["level", "1"], ["peers", "0"]]}
+    with pytest.raises(Permanent, match="judge: detectors: were level 1, peers 0; now they are level 1, peers 1"):
+        restore_state(parts_of(engine()), kept)

@@ -31,6 +31,7 @@ _TIME = re.compile(r" +([-+]?\d{1,20})(?!\d)")
 _END = re.compile(r" *+\r?(?:\n|$)")
 _BLANK = re.compile(r"(?:[ \t\r]*+(?:#[^\n]*+)?\n)++|[ \t\r]*+(?:#[^\n]*+)?\Z")
 _ESCAPED = re.compile(r"\\([,= ])")
+_QUOTED = re.compile(r'\\(["\\])')
 
 _FLOAT = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _INTEGER = re.compile(r"[-+]?\d{1,19}i|\d{1,20}u")
@@ -153,38 +154,21 @@ class LineReader:
         head = self._head("" if begin is None else begin[0])
         if begin is not None:
             position = begin.end()
-        while text[position : position + 1] == " ":
-            position += 1
-        fields: list[tuple[str, float]] = []
+        words, timestamp, end = _rest(text, position)
+        refuse_absurd_time(timestamp, received_at)
         texts = 0
-        while True:
-            found = _FIELD.match(text, position)
-            if found is None:
-                raise ValueError(f"expected field=value at {_near(text, position)}")
-            value = _value(found[2])
+        fields: list[tuple[str, float]] = []
+        for name, word in words:
+            value = _value(word)
             if value is None:
                 texts += 1
             else:
-                fields.append((found[1], value))
-            position = found.end()
-            if text[position : position + 1] != ",":
-                break
-            position += 1
-        moment = _TIME.match(text, position)
-        if moment is None:
-            raise ValueError("lacks a timestamp; let the sender stamp what it read")
-        timestamp = int(moment[1])
-        if not -(2**63) <= timestamp < 2**63:
-            raise ValueError(f"timestamp {timestamp} does not fit 64 bits of nanoseconds")
-        refuse_absurd_time(timestamp, received_at)
-        end = _END.match(text, moment.end())
-        if end is None:
-            raise ValueError(f"expected the end of the line at {_near(text, moment.end())}")
+                fields.append((name, value))
         for name, value in fields:
             series, renamed = head.series.get(name) or _series(head, name)
             number = value if renamed is None else renamed.offset + renamed.scale * value
             newest[(head.node, series, timestamp)] = number
-        return texts, end.end()
+        return texts, end
 
     def _head(self, text: str) -> _Head:
         known = self._heads.get(text)
@@ -207,7 +191,54 @@ def decode_lines(data: bytes, collector: str, stats: SelfStats | None = None) ->
     return lines.frames
 
 
-def _head(text: str) -> _Head:
+class Line(NamedTuple):
+    """One line as it stands: nothing renamed, texts without their quotes."""
+
+    measurement: str
+    tags: tuple[tuple[str, str], ...]
+    fields: dict[str, float | str]
+    timestamp: int
+
+
+def parse_line(text: str) -> Line:
+    """Return what one line says. Raises ValueError with the reason."""
+    begin = _BEGIN.match(text)
+    measurement, tags = _key("" if begin is None else begin[0])
+    words, timestamp, _ = _rest(text, 0 if begin is None else begin.end())
+    fields: dict[str, float | str] = {}
+    for name, word in words:
+        number = _value(word)
+        fields[_plain(name)] = _QUOTED.sub(r"\1", word[1:-1]) if number is None else number
+    return Line(measurement, tuple(tags.items()), fields, timestamp)
+
+
+def _rest(text: str, position: int) -> tuple[list[tuple[str, str]], int, int]:
+    """Read fields and timestamp; return the fields' names and values as written, the time, and the line's end."""
+    while text[position : position + 1] == " ":
+        position += 1
+    words: list[tuple[str, str]] = []
+    while True:
+        found = _FIELD.match(text, position)
+        if found is None:
+            raise ValueError(f"expected field=value at {_near(text, position)}")
+        words.append((found[1], found[2]))
+        position = found.end()
+        if text[position : position + 1] != ",":
+            break
+        position += 1
+    moment = _TIME.match(text, position)
+    if moment is None:
+        raise ValueError("lacks a timestamp; let the sender stamp what it read")
+    timestamp = int(moment[1])
+    if not -(2**63) <= timestamp < 2**63:
+        raise ValueError(f"timestamp {timestamp} does not fit 64 bits of nanoseconds")
+    end = _END.match(text, moment.end())
+    if end is None:
+        raise ValueError(f"expected the end of the line at {_near(text, moment.end())}")
+    return words, timestamp, end.end()
+
+
+def _key(text: str) -> tuple[str, dict[str, str]]:
     """Read a measurement and its tags. Raises ValueError."""
     measurement = _MEASUREMENT.match(text)
     if measurement is None:
@@ -222,11 +253,15 @@ def _head(text: str) -> _Head:
         position = tag.end()
     if position < len(text):
         raise ValueError(f"expected a tag or a space at {_near(text, position)}")
+    return _plain(measurement[0]), tags
+
+
+def _head(text: str) -> _Head:
+    prefix, tags = _key(text)
     tag_of_node = next((name for name in _NODE_TAGS if name in tags), None)
     if tag_of_node is None:
         raise ValueError("has neither a tag node nor a tag host")
     node = tags.pop(tag_of_node)
-    prefix = _plain(measurement[0])
     plugin = PLUGINS.get(prefix, _AS_IT_IS)
     if plugin.only is not None and tags.get(plugin.only[0]) != plugin.only[1]:
         plugin = _AS_IT_IS

@@ -52,12 +52,12 @@ class Murmurs(logging.Handler):
 _SIGNS = {
     "SaslAuthenticationFailed": "user or password is wrong",
     "AuthenticationFailed": "user or password is wrong",
-    "UnsupportedSaslMechanism": "it does not know the mechanism; set kafka.mechanism to one that it has",
+    "UnsupportedSaslMechanism": "it does not know the mechanism; set bus.kafka.mechanism to one that it has",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by ca_file, or names another host",
     "certificate verify failed": "its certificate is not signed by ca_file, or names another host",
-    "alert certificate required": "it asks for our certificate; set kafka.client_cert_file and client_key_file",
-    "CERTIFICATE_REQUIRED": "it asks for our certificate; set kafka.client_cert_file and client_key_file",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS there; set kafka.security",
+    "alert certificate required": "it asks for our certificate; set bus.kafka.client_cert_file and client_key_file",
+    "CERTIFICATE_REQUIRED": "it asks for our certificate; set bus.kafka.client_cert_file and client_key_file",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS there; set bus.kafka.security",
     "Name or service not known": "its host name is unknown",
 }
 
@@ -115,14 +115,14 @@ def _tls(config: KafkaConfig) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=config.ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"kafka.ca_file {config.ca_file}: is no PEM certificate that can be read") from error
+        raise ConfigError(f"bus.kafka.ca_file {config.ca_file}: is no PEM certificate that can be read") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if config.client_cert_file is not None and config.client_key_file is not None:
         try:
             context.load_cert_chain(config.client_cert_file, config.client_key_file)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
-                f"kafka.client_cert_file {config.client_cert_file}: no PEM certificate that fits client_key_file"
+                f"bus.kafka.client_cert_file {config.client_cert_file}: no PEM certificate that fits client_key_file"
             ) from error
     return context
 
@@ -143,5 +143,5 @@ def ours(error: Exception, doing: str) -> ColdaisleError:
     if isinstance(cause, _REFUSED):
         return Permanent(f"kafka refuses {doing}: {name}; grant the user what it needs")
     if isinstance(cause, kafka_errors.FencedInstanceIdError):
-        return Permanent(f"kafka refuses {doing}: another process runs under the same kafka.instance; rename one")
+        return Permanent(f"kafka refuses {doing}: another process runs under the same bus.kafka.instance; rename one")
     return Transient(f"kafka could not finish {doing}: {name}")

@@ -30,6 +30,7 @@ _HOLD_SECONDS = 0.25
 """How long what is here waits for a partition that lags, so that time stays in order: one round of fetching."""
 _PULSE_SECONDS = 0.2
 _REBALANCE_SECONDS = 5.0
+_ANSWER_MILLISECONDS = 5_000
 
 
 class KafkaConsumer:
@@ -66,10 +67,10 @@ class KafkaConsumer:
         """
         Return up to ``max_messages``, waiting at most ``timeout_seconds`` for the first one.
 
-        While the broker is away it returns nothing; ``behind`` says so. Connecting may take it ``connect_seconds``, a
-        rebalance 5 seconds more than was allowed. Raises what the watcher raises: where that cannot let go properly,
-        the partitions go all the same and it is told that they are lost; what it could not take on is offered
-        again by the next poll. Raises Permanent where the topic or the right to read it is missing.
+        While the broker is away it returns nothing; ``behind`` says so. Connecting may take ``connect_seconds``.
+        Raises what the watcher raises: where that cannot let go properly, the partitions go all the same and it is
+        told that they are lost; what it could not take on is offered again by the next poll. Raises Permanent where
+        the topic or the right to read it is missing.
         """
         until = monotonic() + timeout_seconds
         client = self._connected()
@@ -86,8 +87,7 @@ class KafkaConsumer:
             self._fetch(client, until)
             if self._listener.moved or self._merge.ready:
                 continue
-            now = monotonic()
-            if now >= until and not (self._rebalancing(client) and now < until + _REBALANCE_SECONDS):
+            if monotonic() >= until:
                 return []
 
     def commit(self, next_offsets: Mapping[Partition, int]) -> None:
@@ -109,7 +109,7 @@ class KafkaConsumer:
         while self._rebalancing(client) and monotonic() < until:
             self._pulse(client, 0.1)
         try:
-            client.commit(offsets, timeout_ms=round(_REBALANCE_SECONDS * 1000))
+            client.commit(offsets, timeout_ms=_ANSWER_MILLISECONDS)
         except kafka_errors.KafkaError as error:
             raise ours(error, f"a commit of group {self._group}") from error
 
@@ -118,12 +118,23 @@ class KafkaConsumer:
         if self._closed:
             raise Permanent("this consumer is closed")
         self._refuse_what_moved(next_offsets)
-        if self._client is None:
+        client = self._client
+        if client is None or not next_offsets:
             return
+        there = [self._held[each] for each in next_offsets]
+        try:
+            oldest = client.beginning_offsets(there, timeout_ms=_ANSWER_MILLISECONDS)
+            ends = client.end_offsets(there, timeout_ms=_ANSWER_MILLISECONDS)
+        except kafka_errors.KafkaError as error:
+            raise ours(error, "a look at what is kept") from error
         self._merge.forget(next_offsets.keys())
         for partition, offset in next_offsets.items():
-            self._client.seek(self._held[partition], offset)
-            self._fetched[partition] = self._given[partition] = offset
+            each = self._held[partition]
+            kept = offset if oldest[each] <= offset <= ends[each] else oldest[each]
+            if kept != offset:
+                self._count_skipped(partition, kept - offset)
+            client.seek(each, kept)
+            self._fetched[partition] = self._given[partition] = kept
 
     def lag(self) -> int:
         """Return how many messages wait to be read; while the broker is away, how many did when it last answered."""
@@ -288,8 +299,6 @@ class KafkaConsumer:
     def _fetch(self, client: Client, until: float) -> None:
         """Fetch what there is, waiting until something comes, and make ready what is in order."""
         left = max(until - monotonic(), 0.0)
-        if self._rebalancing(client):
-            left = max(left, 0.1)
         if self._holding_since is not None:
             left = min(left, _HOLD_SECONDS)
             full = [self._held[each] for each in self._merge.waiting if each in self._held]
@@ -346,6 +355,9 @@ class KafkaConsumer:
                 for record in records
             ],
         )
+
+    def _count_skipped(self, partition: Partition, messages: int) -> None:
+        self._shared.stats.add("bus_skipped_total", max(messages, 0), topic=partition.topic, reason="expired")
 
     def _release(self, client: Client) -> None:
         waiting = self._merge.waiting

@@ -77,7 +77,7 @@ def _admin(config: KafkaConfig) -> Iterator[Any]:
 def _unreachable(config: KafkaConfig, murmurs: Murmurs, error: Exception) -> Finding:
     if isinstance(error, kafka_errors.KafkaTimeoutError):
         text = f"no answer at {', '.join(config.servers)}: {murmurs.reason()}"
-        return Finding("kafka", "error", text, "start it, or correct the section [kafka]")
+        return Finding("kafka", "error", text, "start it, or correct the section [bus.kafka]")
     meant: ColdaisleError = ours(error, "a look at its topics")
     return Finding("kafka", "error", str(meant), "grant the user Describe on the cluster and on our topics")
 
@@ -97,8 +97,8 @@ def _brokers(admin: Any, config: KafkaConfig, clock: Clock) -> Iterator[Finding]
         yield Finding(
             "kafka brokers",
             "error",
-            f"{len(brokers)} answer, but kafka.replication is {config.replication}",
-            f"start more, or set kafka.replication to {len(brokers)}",
+            f"{len(brokers)} answer, but bus.kafka.replication is {config.replication}",
+            f"start more, or set bus.kafka.replication to {len(brokers)}",
         )
     yield from _clock_difference(admin, clock)
 
@@ -178,7 +178,7 @@ def _layout(part: str, described: Mapping[str, Any], config: KafkaConfig, topic:
         yield Finding(part, "error", text, f"stop the roles, since keys move; then {_MEND}", fixable=True)
     elif len(partitions) > should:
         text = f"has {len(partitions)} partitions, should have {should}; Kafka cannot take partitions away"
-        yield Finding(part, "warning", text, f"set kafka.topics.{topic}.partitions to {len(partitions)}")
+        yield Finding(part, "warning", text, f"set bus.kafka.topics.{topic}.partitions to {len(partitions)}")
     copies = min((len(each["replica_nodes"]) for each in partitions), default=0)
     if copies < config.replication:
         text = f"has {copies} copies, should have {config.replication}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import trustme
 from cryptography.hazmat.primitives.serialization import (
@@ -19,6 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+
+from coldaisle.bus import ANOMALIES, COHORTS, DEADLETTERS, EVENTS, FRAMES, kafka_topics
+from coldaisle.bus.kafka import KafkaBus
+from coldaisle.bus.kafka_settings import KafkaConfig
+from coldaisle.clock import SystemClock
+from coldaisle.selfstats import SelfStats
 
 VERSION = "4.3.0"
 USER, PASSWORD = "coldaisle", "canary-of-the-broker"
@@ -214,3 +222,18 @@ class KafkaServer:
             "group.min.session.timeout.ms": "1000",
             "auto.create.topics.enable": "false",
         }
+
+
+def fresh_config(server: KafkaServer, partitions: int = 4, **settings: Any) -> KafkaConfig:
+    """Return settings with topics and groups that no other test touches; nothing is made yet."""
+    topics = {name: {"partitions": partitions} for name in (FRAMES, EVENTS, COHORTS, ANOMALIES, DEADLETTERS)}
+    given: dict[str, Any] = {"servers": (server.plaintext,), "prefix": f"{secrets.token_hex(4)}.", "topics": topics}
+    return KafkaConfig.model_validate(given | settings)
+
+
+def fresh_bus(server: KafkaServer, stats: SelfStats | None = None, partitions: int = 4, **settings: Any) -> KafkaBus:
+    """Return a bus with topics of its own, made as ``coldaisle doctor --fix`` makes them."""
+    config = fresh_config(server, partitions, **settings)
+    left = [finding for finding in kafka_topics.fix(config, SystemClock()) if finding.severity != "ok"]
+    assert left == []
+    return KafkaBus(config, stats)

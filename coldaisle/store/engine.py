@@ -40,15 +40,20 @@ def open_engine(url: str, password: SecretStr | None = None, upgrade: bool = Tru
     """
     Return an engine whose schema is this version's. Raises ConfigError, Transient.
 
-    ``password`` takes the place of one in ``url``. With ``upgrade=False`` nothing is changed or asked.
+    ``password`` takes the place of one in ``url``. With ``upgrade=False`` an older schema is refused, not changed.
     """
     engine = bare_engine(url, password)
-    if not upgrade:
-        return engine
     where = engine.url.render_as_string(hide_password=True)
     try:
         with errors(where):
-            if engine.dialect.name == "sqlite" or schema_revision(engine) != newest_revision():
+            revision = None if upgrade and engine.dialect.name == "sqlite" else schema_revision(engine)
+            if revision != newest_revision() and not upgrade:
+                refuse_newer(revision, where)
+                raise ConfigError(
+                    f"{where}: has {f'schema {revision}' if revision else 'no tables yet'}, this Coldaisle needs "
+                    f"{newest_revision()}: start it there once, or run `coldaisle doctor --fix`"
+                )
+            if revision != newest_revision():
                 with begin(engine, write=True) as connection:
                     migrate(connection, where)
     except BaseException:

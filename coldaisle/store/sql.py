@@ -53,15 +53,16 @@ def open_incidents(folder: Path, create: bool = True) -> SqlIncidentStore:
     return SqlIncidentStore(sqlite_url(path))
 
 
-def connect_incidents(url: str, password: SecretStr | None = None) -> SqlIncidentStore:
+def connect_incidents(url: str, password: SecretStr | None = None, upgrade: bool = True) -> SqlIncidentStore:
     """
     Open the incident store of a database that several processes share, bringing its schema up to date.
 
     ``url`` is ``postgresql+psycopg://USER@HOST/DATABASE``, or ``sqlite:///FILE``; ``password`` takes the place
-    of one in it. Several processes may do this at once: one migrates, the others wait. Raises ConfigError (wrong
-    user, password or database, newer than this code), Transient (the server is away).
+    of one in it. Several processes may do this at once: one migrates, the others wait. Who only looks says
+    ``upgrade=False``. Raises ConfigError (wrong user, password or database, another schema than this code's),
+    Transient (the server is away).
     """
-    return SqlIncidentStore(url, password)
+    return SqlIncidentStore(url, password, upgrade)
 
 
 class SqlIncidentStore:
@@ -74,8 +75,8 @@ class SqlIncidentStore:
     after a Transient error every call may be made again: connections come back when the server does.
     """
 
-    def __init__(self, url: str, password: SecretStr | None = None) -> None:
-        self._engine = open_engine(url, password)
+    def __init__(self, url: str, password: SecretStr | None = None, upgrade: bool = True) -> None:
+        self._engine = open_engine(url, password, upgrade)
         self._where = self._engine.url.render_as_string(hide_password=True)
 
     @contextmanager

@@ -65,6 +65,18 @@ def notifications_for(
     ]
 
 
+def source_of(notifications: Sequence[Notification]) -> str:
+    """Return the page's address that the newest of ``notifications`` of one incident names, empty where none does."""
+    for one in notifications:
+        try:
+            url = json.loads(one.body)["data"]["url"]
+        except (ValueError, KeyError, TypeError):
+            continue  # a body of another form
+        if isinstance(url, str):
+            return url.rpartition("/incidents/")[0]
+    return ""
+
+
 def _notification_id(incident: Incident, kind: str, receiver: str) -> str:
     text = "\x1f".join((incident.id, kind, str(incident.version), receiver))
     return "msg_" + blake2b(text.encode(), digest_size=12).hexdigest()

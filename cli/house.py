@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from time import monotonic
 
 from cli.service import Stop, Worker
 from cli.settings import Settings
+from cli.shown import Shown
+from cli.storage_folder import ELSEWHERE, alone_in
+from cli.upkeep import Keeper, outbox_at_work
 from cli.wiring import alerter_of, copy_of, engine_of, notifiers_of, notify_of, rules_of
 from coldaisle.bus.memory import MemoryBus
-from coldaisle.clock import DAY, HOUR, SECOND, Clock, SystemClock
+from coldaisle.clock import SECOND, Clock, SystemClock
 from coldaisle.errors import ConfigError, Transient
 from coldaisle.incident import Incident
-from coldaisle.live import LiveView
 from coldaisle.selfstats import SelfStats
 from coldaisle.store.parquet import ParquetStore
 from coldaisle.store.sql import SqlIncidentStore, open_incidents
@@ -29,9 +27,7 @@ from pipeline.alerting.role import AlertRole
 from pipeline.deadletter import DeadLetters
 from pipeline.roles import Reader, Scorer, Storer
 
-_SWEEP_NS = HOUR
 _ASLEEP_SECONDS = 15.0  # between two looks at the bus, which never wait longer than half a second
-_LOCK = ".lock"
 OnChange = Callable[[Incident], None]
 
 
@@ -62,7 +58,7 @@ def house(
     rules = rules_of(settings)
     stats = SelfStats()
     with ExitStack() as stack:
-        stack.enter_context(_alone_in(settings.storage.folder))
+        stack.enter_context(alone_in(settings.storage.folder))
         incidents = _incidents(settings.storage.folder)
         stack.callback(incidents.close)
         under_way = incidents.release()
@@ -76,9 +72,9 @@ def house(
         from dashboard.source import Backends, Health
 
         engine = engine_of(settings, rules, copy_of(topology), stats)
-        shown = _Shown(copy_of(topology), engine.view)
+        shown = Shown(copy_of(topology), engine.view)
         served_at: list[str] = []
-        notify = notify_of(settings.receivers, clock, lambda: "".join(served_at))
+        notify = notify_of(settings.receivers, clock, lambda: settings.serve.url or "".join(served_at))
         backends = Backends(
             live=shown.view,
             topology=lambda: shown.topology,
@@ -97,10 +93,8 @@ def house(
         )
         served_at.append(address)
         alerter = alerter_of(settings, rules, copy_of(topology), incidents, notify, stats)
-        alerter.restore(clock.now())
-
         outbox = OutboxWorker(incidents, notifiers_of(settings.receivers, clock), clock, stats)
-        stack.enter_context(_outbox(outbox))
+        stack.enter_context(outbox_at_work(outbox))
         dead_letters = DeadLetters(bus.producer(), stats)
         heard = bus.consumer(AlertRole.topics, AlertRole.group)
         alert = AlertRole(heard, alerter, dead_letters, clock, changed)
@@ -108,9 +102,7 @@ def house(
 
         def last_words() -> None:
             # An alert that still waits for company would be forgotten; its incident opens now.
-            for incident in alerter.advance(clock.now() + wait_ns):
-                if changed is not None:
-                    changed(incident)
+            alert.finish(wait_ns)
             alert.close()
 
         stack.enter_context(Worker("alert", alert.step, stop, last_words, heard.lag))
@@ -124,7 +116,7 @@ def house(
         if isinstance(clock, SystemClock):
             score.notice_sleep(_ASLEEP_SECONDS)
         stack.enter_context(Worker("score", lambda: shown.after(score.step()), stop, score.close, judged.lag))
-        keeper = _Keeper(metrics, clock, settings.storage.retention_days)
+        keeper = Keeper(metrics, clock, settings.storage.retention_days)
         stack.enter_context(Worker("retention", keeper.step, stop))
         repaired = list(metrics.repaired)
         if under_way:
@@ -132,91 +124,9 @@ def house(
         yield House(address, bus, stats, metrics, incidents, tuple(repaired), judged.lag)
 
 
-class _Shown:
-    """
-    The scorer's picture for the pages, copied once a second by the scorer's own thread.
-
-    Anybody else would copy tables that grow under his hands.
-    """
-
-    def __init__(self, topology: Topology, view: Callable[[], LiveView]) -> None:
-        self.topology = topology
-        self._view = view
-        self._last: LiveView | None = None
-        self._due = 0.0
-
-    def view(self) -> LiveView | None:
-        """Return the newest picture, or None before the first telemetry."""
-        last = self._last
-        return last if last is not None and last.series else None
-
-    def after(self, _judged: object) -> None:
-        """Copy the picture after a step of the scorer, in its thread, if the last one is a second old."""
-        if monotonic() >= self._due:
-            view = self._view()
-            self._learn(view)
-            self._last, self._due = view, monotonic() + 1.0
-
-    def _learn(self, view: LiveView) -> None:
-        for series, entity in zip(view.series, view.entities, strict=True):
-            if entity not in self.topology:
-                self.topology.observe(series.labels)
-
-
-class _Keeper:
-    """Deletes what is older than the retention, now and then."""
-
-    def __init__(self, metrics: ParquetStore, clock: Clock, retention_days: float) -> None:
-        self._metrics, self._clock = metrics, clock
-        self._keep = round(retention_days * DAY)
-        self._due = clock.now()
-        self._pause = threading.Event()
-
-    def step(self) -> None:
-        """Sweep when it is due, else wait a little."""
-        now = self._clock.now()
-        if now >= self._due:
-            self._metrics.retain(now - self._keep)
-            self._due = now + _SWEEP_NS
-        self._pause.wait(0.5)
-
-
-@contextmanager
-def _outbox(worker: OutboxWorker) -> Iterator[None]:
-    leaving = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(leaving,), name="outbox", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        leaving.set()
-        thread.join(timeout=5.0)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` alone: a second writer would take the first one's unfinished segments for wreckage."""
-    elsewhere = "name another folder with --data DIR"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); {elsewhere}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        taken = "another Coldaisle writes here; stop it" if isinstance(error, BlockingIOError) else error.strerror
-        raise ConfigError(f"{folder}: {taken}, or {elsewhere}") from error
-    try:
-        yield
-    finally:
-        os.close(lock)  # the system lets go of it too when the process is killed
-
-
 def _incidents(folder: Path) -> SqlIncidentStore:
     try:
         return open_incidents(folder)
     except Transient as error:
         # At a start nobody tries again: the disk is full, or somebody holds the database.
-        raise ConfigError(f"{error}; then start again, or name another folder with --data DIR") from error
+        raise ConfigError(f"{error}; then start again, or {ELSEWHERE}") from error

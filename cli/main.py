@@ -35,10 +35,12 @@ class Entry(NamedTuple):
 COMMANDS = {
     "demo": Entry("cli.demo", "a simulated AI hall with faults, the whole pipeline, and the page in the browser"),
     "up": Entry("cli.up", "all roles in one process against real collectors"),
+    "run": Entry("cli.run_role", "one role as a process of its own, on Kafka: collect, store, score, alert or serve"),
     "score": Entry("cli.score", "score CSV or Parquet files with the pipeline's own detectors"),
     "import": Entry("cli.import_history", "turn CSV or Parquet history into a recording"),
     "replay": Entry("cli.replay", "play a recording through the whole pipeline and print its incidents"),
     "incidents": Entry("cli.incidents", "list, show, acknowledge, resolve and export incidents"),
+    "deadletters": Entry("cli.deadletters", "list, show, replay and drop what could not be read"),
     "check-config": Entry("cli.check_config", "say what is wrong with a configuration and run the rules' own tests"),
     "bench": Entry("cli.bench", "throughput and memory of this machine, as a table"),
 }

@@ -10,11 +10,15 @@ from time import monotonic
 from types import FrameType, TracebackType
 from typing import Self
 
-from coldaisle.errors import ColdaisleError, Transient
+from coldaisle.errors import ColdaisleError, ConfigError, Transient
 
 _LOG = logging.getLogger("coldaisle.service")
 _DRAIN_SECONDS = 2.0
 """How long a worker that is told to stop may still work off what waits for it; three of them stop in ten seconds."""
+
+
+def _nobody(_reason: str) -> None:
+    """Nobody asked to be told."""
 
 
 class Worker:
@@ -33,8 +37,11 @@ class Worker:
         stop: Stop,
         last: Callable[[], object] | None = None,
         waiting: Callable[[], int] | None = None,
+        troubled: Callable[[str], object] | None = None,
     ) -> None:
+        """``troubled`` is told why the step has trouble, and an empty word once it works again."""
         self._step, self._stop, self._last, self._waiting = step, stop, last, waiting
+        self._troubled = troubled or _nobody
         self._leaving = threading.Event()
         self._leaves_by = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -61,15 +68,17 @@ class Worker:
                 self._step()
                 if troubled:
                     troubled = False
+                    self._troubled("")
                     _LOG.warning("%s works again", self._thread.name)
             except Transient as error:
                 if not troubled:
                     troubled = True
                     _LOG.warning("%s has trouble and tries again: %s", self._thread.name, error)
+                self._troubled(str(error))
                 if self._leaving.wait(getattr(error, "retry_after_seconds", 1.0)):
                     return
             except ColdaisleError as error:
-                self._stop.fail(f"{self._thread.name}: {error}")
+                self._stop.fail(f"{self._thread.name}: {error}", 2 if isinstance(error, ConfigError) else 1)
                 return
             except Exception as error:
                 # Not ours: a defect. The trace goes to the log, and the process ends rather than limp.
@@ -91,6 +100,7 @@ class Stop:
     def __init__(self) -> None:
         self._event = threading.Event()
         self.failure = ""
+        self.exit_code = 0
 
     @property
     def failed(self) -> bool:
@@ -101,9 +111,10 @@ class Stop:
         """Stop in order."""
         self._event.set()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, exit_code: int = 1) -> None:
         """Stop because of ``reason``; the first one counts."""
-        self.failure = self.failure or reason
+        if not self.failure:
+            self.failure, self.exit_code = reason, exit_code
         self._event.set()
 
     def wait(self, timeout_seconds: float | None = None) -> bool:

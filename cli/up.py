@@ -10,11 +10,10 @@ from typing import Any
 
 from cli.service import Stop
 from cli.settings import CollectorEntry, Settings, collectors, read, topology_of
+from cli.sources import Sources
 from coldaisle.clock import SystemClock
 from coldaisle.codec import encode_event, encode_frame
 from coldaisle.selfstats import SelfStats
-from collectors.registry import spec_of
-from collectors.runner import Runner
 from collectors.shipper import Shipper
 
 _LOG = logging.getLogger("coldaisle.up")
@@ -56,20 +55,16 @@ def run(args: argparse.Namespace) -> int:
         for repair in running.repaired:
             print(f"coldaisle: repaired: {repair}", file=sys.stderr)
         stats: SelfStats = running.stats
-        specs = [spec_of(kind, config, clock, stats, settings.node) for kind, config in configured]
         shipper = Shipper(running.bus.producer(), encode_frame, encode_event, clock, stats)
-        runner = Runner(specs, shipper.ship, clock, stats)
+        sources = Sources(configured, shipper.ship, clock, stats, settings.node, stop)
         shipper.start()
-        runner.start()
+        sources.start()
         try:
-            watching = (
-                ", ".join(spec.collector.name for spec in specs)
-                or "nothing yet: the configuration has no [[collector]]"
-            )
+            watching = ", ".join(sources.names) or "nothing yet: the configuration has no [[collector]]"
             print(f"Coldaisle watches {watching}: {running.address}", flush=True)
             stop.wait()
         finally:
-            runner.stop()
+            sources.stop()
             shipper.stop()
     if stop.failed:
         print(f"coldaisle: {stop.failure}", file=sys.stderr)

@@ -19,6 +19,7 @@ from pipeline.alerting.alerter import Alerter
 from pipeline.alerting.notifiers import Notifier
 from pipeline.alerting.notifiers.webhook import WebhookNotifier
 from pipeline.alerting.outbox import notifications_for
+from pipeline.court import Bar
 from pipeline.rulebook import RuleBook
 from pipeline.rules import load as load_rules
 from pipeline.scoring import Engine
@@ -35,12 +36,14 @@ def rules_of(settings: Settings) -> RuleBook:
 
 def engine_of(settings: Settings, rules: RuleBook, topology: Topology, stats: SelfStats) -> Engine:
     """Return the scoring engine with the detectors of the house."""
-    detectors: list[Detector] = [
-        Level(relearn_seconds=settings.engine.relearn_seconds),
-        Peers(),
-    ]
-    calibrator = TailCalibrator(len(detectors), _FAMILIES)
-    return Engine(detectors, calibrator, rules, topology, settings.engine, stats)
+    bar = bar_of(settings, rules, stats)
+    return Engine(bar.detectors, bar.calibrator, rules, topology, settings.engine, stats)
+
+
+def bar_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> Bar:
+    """Return detectors and a calibrator that have learnt nothing yet."""
+    detectors: tuple[Detector, ...] = (Level(relearn_seconds=settings.engine.relearn_seconds), Peers())
+    return Bar(detectors, TailCalibrator(len(detectors), _FAMILIES), rules, settings.engine, stats)
 
 
 def notify_of(receivers: Sequence[ReceiverConfig], clock: Clock, address: Callable[[], str]) -> Notify:

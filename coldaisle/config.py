@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from coldaisle.errors import ConfigError
 
 DATA_VARIABLE = "COLDAISLE_DATA"
+_FILE = "file:"
 
 
 class Section(BaseModel):
@@ -41,39 +42,56 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def load(path: Path, model: type[SectionT]) -> SectionT:
     """Read ``path`` as ``model``. Raises ConfigError."""
-    return parse(read_toml(path), model, str(path))
+    return parse(read_toml(path), model, str(path), path.resolve().parent)
 
 
-def parse(document: Mapping[str, Any], model: type[SectionT], origin: str) -> SectionT:
+def parse(
+    document: Mapping[str, Any],
+    model: type[SectionT],
+    origin: str,
+    folder: Path | None = None,
+    origins: Mapping[str, str] | None = None,
+) -> SectionT:
     """
-    Turn a document into ``model``; a value ``"${NAME}"`` is taken from the environment.
+    Turn a document into ``model``.
 
-    Raises ConfigError with every mistake, one a line, each beginning with ``origin: key``.
+    A value ``"${NAME}"`` is taken from the environment, ``"${file:PATH}"`` from a file (a relative path starts at
+    ``folder``). Raises ConfigError with every mistake, one a line, each beginning with ``origin: key``; what stands
+    in ``origins`` by its dotted key came from there instead.
     """
     try:
-        return model.model_validate(_from_environment(document, origin))
+        return model.model_validate(_from_elsewhere(document, origin, folder or Path()))
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentences(error, model, origin))) from error
+        raise ConfigError("\n".join(_sentences(error, model, origin, origins or {}))) from error
 
 
-def _from_environment(value: Any, origin: str) -> Any:
+def _from_elsewhere(value: Any, origin: str, folder: Path) -> Any:
     if isinstance(value, Mapping):
-        return {key: _from_environment(inner, f"{origin}: {key}") for key, inner in value.items()}
+        return {key: _from_elsewhere(inner, f"{origin}: {key}", folder) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_from_environment(inner, origin) for inner in value]
-    if isinstance(value, str) and value.startswith("${") and value.endswith("}"):
-        name = value[2:-1]
-        if name not in os.environ:
-            raise ConfigError(f"{origin}: the environment has no variable {name}; set it or write the value")
-        return os.environ[name]
-    return value
+        return [_from_elsewhere(inner, origin, folder) for inner in value]
+    if not (isinstance(value, str) and value.startswith("${") and value.endswith("}")):
+        return value
+    name = value[2:-1]
+    if name.startswith(_FILE):
+        try:
+            secret = secret_file(folder / name.removeprefix(_FILE))
+        except ConfigError as error:
+            raise ConfigError(f"{origin}: {error}") from error
+        if not secret:
+            raise ConfigError(f"{origin}: {folder / name.removeprefix(_FILE)}: the file is empty; write the secret")
+        return secret
+    if name not in os.environ:
+        raise ConfigError(f"{origin}: the environment has no variable {name}; set it or write the value")
+    return os.environ[name]
 
 
-def _sentences(error: ValidationError, model: type[BaseModel], origin: str) -> list[str]:
+def _sentences(error: ValidationError, model: type[BaseModel], general: str, origins: Mapping[str, str]) -> list[str]:
     lines: list[str] = []
     for problem in error.errors(include_url=False):
         where = [str(part) for part in problem["loc"]]
         key = ".".join(where)
+        origin = origins.get(key, general)
         if problem["type"] == "extra_forbidden":
             known = _keys_at(model, where[:-1])
             near = get_close_matches(where[-1], known, n=1, cutoff=0.5)
@@ -113,4 +131,5 @@ def secret_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the secret cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"{path}: the secret cannot be read: {why}; check the path and who may read it") from error

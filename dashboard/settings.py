@@ -16,6 +16,7 @@ class ServeConfig(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8800
     token: SecretStr | None = None
+    url: str = ""  # under which people reach the page, for links in notifications; empty = as it listens
     refresh_seconds: Annotated[float, Field(ge=1, le=60)] = 3.0
     stale_after_seconds: Annotated[float, Field(gt=0)] = 90.0  # a GPU silent for longer is unknown, never fine
     allowed_hosts: tuple[str, ...] = ()  # names under which a proxy reaches us; empty = any, once a token is asked for

@@ -82,7 +82,8 @@ class ScoreRole:
         self._unsent: deque[_Out] = deque()
         self._heads = HeadCache()
         self._rewind = False
-        self._fresh = False  # a shard needs the events of before
+        self._follow = False  # the events are to be read again from where the watch that knows least is
+        self._fresh = False  # not all events of before have been heard
         self._away = False
         self._producer = bus.producer()
         self._dead_letters = DeadLetters(bus.producer(), stats)
@@ -103,9 +104,14 @@ class ScoreRole:
             self._go_back()
         self._send()
         messages = self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
-        self._hear_events()
         now = self._clock.now()
-        found = self._take(messages, now)
+        try:
+            self._hear_events()
+            found = self._take(messages, now)
+        except Transient:
+            # The consumer stands behind these messages already; only the snapshots know what was before.
+            self._rewind = True
+            raise
         found += self._let_time_pass(now)
         for shard in self._courts():
             found += shard.room.move()
@@ -120,6 +126,10 @@ class ScoreRole:
     def lag(self) -> int:
         """Return how many messages wait to be read."""
         return self._consumer.lag()
+
+    def behind(self) -> Mapping[Partition, int]:
+        """Return how many messages wait in each partition it holds. Raises Transient while the bus is away."""
+        return self._consumer.behind()
 
     def close(self) -> None:
         """Save everything, commit and leave the group."""
@@ -221,6 +231,11 @@ class ScoreRole:
 
     def _hear_events(self) -> None:
         """Bring every watch the jobs that start and end; one that is new first hears all of before."""
+        if self._follow:
+            self._events.poll(1, 0.0)  # a reader connects when it first polls
+            watches = self._watches()
+            self._events.seek({part: min(each.events_from(part) for each in watches) for part in self._event_parts})
+            self._follow, self._fresh = False, True
         while True:
             messages = self._events.poll(_MOST_MESSAGES, 0.2 if self._fresh else 0.0)
             by_partition: dict[Partition, list[Message]] = {}
@@ -238,10 +253,7 @@ class ScoreRole:
 
     def _follow_events(self) -> None:
         """Read events again from where the watch that knows least of them is."""
-        watches = self._watches()
-        if watches:
-            self._events.seek({part: min(shard.events_from(part) for shard in watches) for part in self._event_parts})
-            self._fresh = True
+        self._follow = bool(self._watches())
 
     # Writing
 

@@ -19,8 +19,9 @@ from coldaisle.series import Series
 from coldaisle.store import Line
 from coldaisle.store.influx_delivery import Delivery, Reject
 from coldaisle.store.influx_flux import EARLIEST, LATEST
+from coldaisle.store.influx_late import LateWindows
 from coldaisle.store.influx_lines import Heads, event_line
-from coldaisle.store.influx_queue import WriteQueue
+from coldaisle.store.influx_queue import Queued, WriteQueue
 from coldaisle.store.influx_reader import InfluxReader
 from coldaisle.store.influx_server import InfluxServer
 from coldaisle.store.influx_settings import InfluxConfig
@@ -62,7 +63,10 @@ class InfluxStore:
         if not read_only:
             folder = config.queue.folder
             queue = WriteQueue(folder, config.queue.max_bytes, stats) if folder else None
-            self._writer = InfluxWriter(Delivery(self._server, stats, reject), self._lines, queue, stats)
+            self._late = LateWindows(self._server, clock, folder, stats)
+            self._writer = InfluxWriter(
+                Delivery(self._server, stats, reject), self._lines, queue, stats, self._delivered
+            )
 
     def write(self, frames: Iterable[Frame | Block]) -> None:
         """Take frames. Raises Backpressure when neither memory nor queue have room; then none were taken."""
@@ -168,6 +172,7 @@ class InfluxStore:
             self._closed = True
             if self._writer is not None:
                 self._writer.close()
+                self._late.close()
             self._server.close()
 
     def _must_write(self) -> InfluxWriter:
@@ -206,6 +211,14 @@ class InfluxStore:
         if batch.rows is None:
             return b"".join(map(event_line, batch.events))
         return self._heads.lines(self._known.series, *batch.rows)
+
+    def _delivered(self, batch: Batch | Queued) -> None:
+        if batch.bucket != self._config.bucket:
+            return
+        if isinstance(batch, Queued):
+            self._late.note_body(batch.body, batch.first, batch.last)
+        elif batch.rows is not None:
+            self._late.note(batch.rows[1])
 
     def _batches(self) -> list[Batch]:
         return self._writer.waiting() if self._writer is not None else []

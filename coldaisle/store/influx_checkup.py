@@ -1,4 +1,4 @@
-"""Looks at an InfluxDB: address, version, clock, token, buckets, retention, downsampling tasks; and mends what it may."""
+"""Looks at an InfluxDB: version, clock, token, buckets, retention and tasks; and sets up what it may."""
 
 from __future__ import annotations
 
@@ -111,13 +111,13 @@ class _Checkup:
         found: dict[str, Any] = {}
         for name in self._wanted:
             try:
-                bucket = self._call(api.find_bucket_by_name, name)
+                several = self._call(api.find_buckets, name=name, org=self._config.org).buckets
             except ConfigError as error:
                 if "not found" not in str(error) or "organization" in str(error):
                     raise
-                bucket = None
-            if bucket is not None:
-                found[name] = bucket
+                several = []
+            if several:
+                found[name] = several[0]
         return found
 
     def _bucket(self, name: str, days: int, bucket: Any) -> list[Finding]:
@@ -147,7 +147,7 @@ class _Checkup:
         found: list[tuple[str, str, Any]] = []
         for tier in self._tiers[1:]:
             name = task_name(tier)
-            have = self._call(api.find_tasks, name=name)
+            have = self._call(api.find_tasks, name=name, org=self._config.org)
             found.append((name, task_flux(self._tiers, tier), have[0] if have else None))
         return found
 

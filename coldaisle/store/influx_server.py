@@ -73,10 +73,10 @@ class InfluxServer:
             f"bucket {bucket}",
         )
 
-    def query(self, flux: str, bucket: str) -> bytes:
+    def query(self, flux: str, bucket: str, timeout_seconds: float | None = None) -> bytes:
         """Return the answer to ``flux`` as CSV. Raises Permanent where it fails half-way."""
         query = Query(query=flux, dialect=_DIALECT)
-        answer = self.call(lambda: self._ask(query), f"bucket {bucket}")
+        answer = self.call(lambda: self._ask(query, timeout_seconds), f"bucket {bucket}")
         broken = re.search(rb"(?:^|\r\n)(?:,)?error,reference\r\n(.*)", answer)
         if broken:
             raise Permanent(f"{self.config.url}: the query failed: {broken[1].decode(errors='replace')[:300]}")
@@ -100,9 +100,15 @@ class InfluxServer:
         """Let go of the connections."""
         self._client.close()
 
-    def _ask(self, query: Query) -> bytes:
+    def _ask(self, query: Query, timeout_seconds: float | None) -> bytes:
+        options = {"_request_timeout": round(timeout_seconds * 1000)} if timeout_seconds else {}
         answer = self._queries._query_api.post_query(  # the public call decodes and re-encodes all of it
-            org=self.config.org, query=query, async_req=False, _preload_content=False, _return_http_data_only=False
+            org=self.config.org,
+            query=query,
+            async_req=False,
+            _preload_content=False,
+            _return_http_data_only=False,
+            **options,
         )
         response = answer[0] if isinstance(answer, tuple) else answer
         return bytes(response.read())

@@ -21,7 +21,8 @@ Span = tuple[int, int]
 
 LATE = 15 * MINUTE
 """Samples this late are still in the minutes that a task makes anew at every run; later ones need ``downsample``."""
-_LATE_HOURS = 3 * HOUR
+LATE_HOURS = 3 * HOUR
+"""The same for the task that makes hours."""
 _COARSE_FROM = 10 * MINUTE
 """Where an answer shows less than a value for so long, it is made of minutes; ten of them blur nothing then."""
 
@@ -82,7 +83,7 @@ def task_name(tier: Tier) -> str:
 
 def task_flux(tiers: tuple[Tier, Tier, Tier], tier: Tier) -> str:
     """Return the task that fills ``tier``: every window of the last ones anew, since samples may come late."""
-    every, offset, back = ("1h", "3m", _LATE_HOURS) if tier.every == HOUR else ("1m", "20s", LATE)
+    every, offset, back = ("1h", "3m", LATE_HOURS) if tier.every == HOUR else ("1m", "20s", LATE)
     unit = "1h" if tier.every == HOUR else "1m"
     head = (
         'import "date"\n'

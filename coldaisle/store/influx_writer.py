@@ -46,16 +46,26 @@ class InfluxWriter:
     """
 
     def __init__(
-        self, delivery: Delivery, lines: Callable[[Batch], bytes], queue: WriteQueue | None, stats: SelfStats
+        self,
+        delivery: Delivery,
+        lines: Callable[[Batch], bytes],
+        queue: WriteQueue | None,
+        stats: SelfStats,
+        delivered: Callable[[Batch | Queued], None],
     ) -> None:
-        """``lines`` turns a batch into line protocol; it is called by several threads, one at a time."""
+        """
+        ``lines`` turns a batch into line protocol; several threads call it, one at a time.
+
+        ``delivered`` is told what InfluxDB took.
+        """
         self._delivery, self._lines, self._queue, self._stats = delivery, lines, queue, stats
+        self._delivered = delivered
         self._changed = threading.Condition()
         self._formatting = threading.Lock()
         self._waiting: deque[Batch] = deque()
         self._trouble: ColdaisleError | None = None
+        self._attempts, self._hurry = 0, False
         self._closed = False
-        self._delivered_spans: list[tuple[int, int]] = []
         stats.describe("store_queued_total", "counter", "Samples and events that waited on disk for InfluxDB.")
         stats.describe("store_away", "gauge", "Whether InfluxDB could not be written the last time.")
         self._thread = threading.Thread(target=self._run, name="influx-writer", daemon=True)
@@ -94,6 +104,7 @@ class InfluxWriter:
     def flush(self) -> None:
         """Return when everything added is durable. Raises Transient, Backpressure, ConfigError, Permanent."""
         with self._changed:
+            self._try_once_more()
             if not self._queue:
                 self._wait(lambda: not self._waiting)
             if self._waiting:
@@ -103,12 +114,6 @@ class InfluxWriter:
                 self._to_disk(self._queue)
             if self._queue is not None:
                 self._queue.sync()
-
-    def delivered_spans(self) -> list[tuple[int, int]]:
-        """Return the spans (ns) of the sample batches that reached InfluxDB since the last call."""
-        with self._changed:
-            spans, self._delivered_spans = self._delivered_spans, []
-            return spans
 
     def close(self) -> None:
         """Stop sending; flush first. What is in the queue stays for the next start."""
@@ -125,6 +130,13 @@ class InfluxWriter:
         deadline = monotonic() + _PATIENCE_SECONDS
         while not done() and self._trouble is None and (left := deadline - monotonic()) > 0:
             self._changed.wait(left)
+
+    def _try_once_more(self) -> None:
+        """Somebody may have mended what only a person can mend: ask before it is told again."""
+        if self._waiting and self._trouble is not None and not isinstance(self._trouble, Transient):
+            before, self._hurry = self._attempts, True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._attempts > before, _PATIENCE_SECONDS)
 
     def _raise_if_hopeless(self) -> None:
         if self._trouble is not None and not isinstance(self._trouble, Transient):
@@ -164,13 +176,15 @@ class InfluxWriter:
                 trouble = Permanent(f"the writer of InfluxDB failed: {error!r}; the log has the trace")
             with self._changed:
                 self._trouble = trouble
+                self._attempts += 1
                 self._stats.set("store_away", float(trouble is not None))
                 self._changed.notify_all()
                 if trouble is not None and not self._closed:
                     # What is written meanwhile wakes nobody: the server asked for this pause, or is away.
                     pause = monotonic() + getattr(trouble, "retry_after_seconds", _RETRY_SECONDS)
-                    while not self._closed and (left := pause - monotonic()) > 0:
+                    while not (self._closed or self._hurry) and (left := pause - monotonic()) > 0:
                         self._changed.wait(left)
+                self._hurry = False
 
     def _send_next(self) -> None:
         with self._changed:
@@ -178,17 +192,15 @@ class InfluxWriter:
             batch = self._waiting[0] if queued is None and self._waiting else None
         if queued is not None:
             self._delivery.send_zipped(queued.bucket, queued.body)
+            self._delivered(queued)
         elif batch is not None:
             self._delivery.send(batch.bucket, self._body(batch))
+            self._delivered(batch)
         with self._changed:
             if queued is not None:
                 assert self._queue is not None
                 self._queue.done()
-                self._delivered_spans.append((queued.first, queued.last))
-            elif batch is not None:
+            elif batch is not None and self._waiting and self._waiting[0] is batch:
                 # It may have gone to the disk meanwhile; then it is sent once more, which is harmless.
-                if self._waiting and self._waiting[0] is batch:
-                    self._waiting.popleft()
-                if batch.rows is not None:
-                    self._delivered_spans.append((batch.first, batch.last))
+                self._waiting.popleft()
             self._changed.notify_all()

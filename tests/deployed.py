@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -63,3 +64,12 @@ def _checker() -> Path:
                 pytest.skip(f"NO TOOL OF DOCKER'S READ docker-compose.yml AND THE DOCKERFILE: {words}")
             unfinished.rename(programme)
     return programme
+
+
+def environment_of(service: dict[str, Any]) -> dict[str, str]:
+    """Return a service's variables as Compose resolves them where its user has set none."""
+    found: dict[str, str] = {}
+    for name, value in service.get("environment", {}).items():
+        # Compose writes $$ for a dollar of ours, and ${NAME:-default} for its own variables.
+        found[name] = re.sub(r"(?<!\$)\$\{\w+:-([^}]*)\}", r"\1", value).replace("$$", "$")
+    return found

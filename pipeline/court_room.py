@@ -31,7 +31,7 @@ _IDLE = np.iinfo(np.int64).max
 class _Plan(NamedTuple):
     """What a layout says beside its values."""
 
-    layout: Layout  # without the cohort's labels
+    ids: Ids  # good until a slot is freed
     groups: NDArray[np.int32]
     since: NDArray[np.uint32]  # s
 
@@ -145,7 +145,7 @@ class CourtRoom:
     def _hear(self, end: int, frames: list[Frame]) -> list[Anomaly]:
         self._done = end
         plans = [self._plan(frame.layout) for frame in frames]
-        parts = [self._table.ids(plan.layout) for plan in plans]
+        parts = [plan.ids for plan in plans]
         self._admit()
         self._regroup(parts, plans, end)
         ids = np.concatenate(parts)
@@ -212,16 +212,16 @@ class CourtRoom:
             since.append(int(named.get(COHORT_SINCE, "0")))
             own = tuple(pair for pair in labels if pair[0] not in (COHORT, COHORT_SINCE))
             series.append(Series(metric, own))
-        plain = Layout(series)
         table = self._table
+        ids = table.ids_of(series)
         groups = np.full(len(series), -1, np.int32)
-        for i, number in enumerate(table.ids(plain).tolist()):
+        for i, number in enumerate(ids.tolist()):
             drive = int(table.drive[number])
             if drive in (LOAD, STEADY):
                 kind = kind_of(table.entity_name(number))
                 key = (series[i].metric, kind, shape_of(series[i].labels), cohorts[i])
                 groups[i] = self._groups.number(key)
-        return _Plan(plain, groups, np.array(since, np.uint32))
+        return _Plan(ids, groups, np.array(since, np.uint32))
 
     def _sweep(self, now: int) -> list[Anomaly]:
         """Give back the slots of series that stayed away; look once an hour of event time."""
@@ -236,4 +236,5 @@ class CourtRoom:
             return []
         found = self.bench.gone(ids, now)
         self._table.free(ids.tolist())
+        self._plans.clear()
         return found

@@ -22,6 +22,7 @@ from pipeline.shards import VERSION, CourtShard, Shard, WatchShard, Workshop, na
 
 _LOG = logging.getLogger(__name__)
 _MOST_MESSAGES = 2000
+_PATIENCE_SECONDS = 0.1
 _SITE = b"site"
 _END = "end"
 _UNTIL = "until"
@@ -63,6 +64,8 @@ class ScoreRole:
     """
 
     group = "score"
+    court_group = "score-cohorts"
+    """A group of its own: with one for both topics, what was summoned would wait behind a backlog of frames."""
     topics = (FRAMES, COHORTS)
 
     def __init__(
@@ -90,7 +93,10 @@ class ScoreRole:
         self._reader = Reader(self._dead_letters, stats)
         self._events = bus.reader((EVENTS,))
         self._event_parts = [Partition(EVENTS, number) for number in range(bus.partitions(EVENTS))]
-        self._consumer = bus.consumer(self.topics, self.group, self)
+        self._consumers = {
+            COHORTS: bus.consumer((COHORTS,), self.court_group, self),
+            FRAMES: bus.consumer((FRAMES,), self.group, self),
+        }
         stats.describe("shards", "gauge", "Partitions that this process scores, by stage.")
         stats.describe("snapshots_saved_total", "counter", "Snapshots of state that were saved.")
         stats.describe("snapshot_bytes", "gauge", "Size of the newest snapshot, by shard.")
@@ -103,13 +109,16 @@ class ScoreRole:
         if self._rewind:
             self._go_back()
         self._send()
-        messages = self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
+        messages = self._consumers[COHORTS].poll(_MOST_MESSAGES, 0.0)
         now = self._clock.now()
         try:
+            # While courts have work nobody waits for frames, and never for long: their summons come back soon.
+            patience = 0.0 if messages else min(timeout_seconds, _PATIENCE_SECONDS)
+            messages += self._consumers[FRAMES].poll(_MOST_MESSAGES, patience)
             self._hear_events()
             found = self._take(messages, now)
         except Transient:
-            # The consumer stands behind these messages already; only the snapshots know what was before.
+            # The consumers stand behind these messages already; only the snapshots know what was before.
             self._rewind = True
             raise
         found += self._let_time_pass(now)
@@ -125,15 +134,16 @@ class ScoreRole:
 
     def lag(self) -> int:
         """Return how many messages wait to be read."""
-        return self._consumer.lag()
+        return sum(each.lag() for each in self._consumers.values())
 
     def behind(self) -> Mapping[Partition, int]:
         """Return how many messages wait in each partition it holds. Raises Transient while the bus is away."""
-        return self._consumer.behind()
+        return {part: left for each in self._consumers.values() for part, left in each.behind().items()}
 
     def close(self) -> None:
         """Save everything, commit and leave the group."""
-        self._consumer.close()  # asks to save what is held
+        for consumer in self._consumers.values():
+            consumer.close()  # asks to save what is held
         self._saver.shutdown()
         self._events.close()
         self._producer.close()
@@ -212,7 +222,7 @@ class ScoreRole:
     def _let_time_pass(self, now: int) -> list[Anomaly]:
         """Move partitions on in which nothing waits and to which nothing came for a while."""
         try:
-            behind = self._consumer.behind()
+            behind = self._consumers[FRAMES].behind()
         except Transient:
             # Nobody can tell silence from a bus that is away.
             self._away = True
@@ -351,11 +361,11 @@ class ScoreRole:
         self._stats.add("snapshots_saved_total")
         self._stats.set("snapshot_bytes", float(size), shard=name_of(saving.partition))
         if saving.partition in self._shards:
-            self._consumer.commit({saving.partition: saving.offset})
+            self._consumers[saving.partition.topic].commit({saving.partition: saving.offset})
 
     def _go_back(self) -> None:
         """Forget what was done since the snapshots: some of what followed from it was not kept by the bus."""
-        self._consumer.behind()  # no use before the bus is back
+        self.behind()  # no use before the bus is back
         self._stats.add("score_rewinds_total")
         _LOG.warning("the bus did not keep all output; going back to the last snapshots")
         self._unsent.clear()
@@ -364,7 +374,8 @@ class ScoreRole:
             self._saving = None
         for partition in sorted(self._shards):
             self._shards[partition] = self._load(partition)
-        self._consumer.seek({partition: shard.offset for partition, shard in self._shards.items()})
+        for topic, consumer in self._consumers.items():
+            consumer.seek({each: shard.offset for each, shard in self._shards.items() if each.topic == topic})
         self._follow_events()
         self._rewind = False
 

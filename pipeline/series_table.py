@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -123,11 +123,15 @@ class SeriesTable:
         """Return the ids of a layout's series in its order; costs one look-up where it was seen before."""
         known = self._layouts.get(layout.digest)
         if known is None:
-            known = np.fromiter((self._admit(series) for series in layout.series), np.int64, len(layout))
+            known = self.ids_of(layout.series)
             if len(self._layouts) >= _LAYOUTS_KEPT:
                 self._layouts.clear()
             self._layouts[layout.digest] = known
         return known
+
+    def ids_of(self, series: Sequence[Series]) -> Ids:
+        """Return the ids of series in their order, looked up one by one."""
+        return np.fromiter((self._admit(each) for each in series), np.int64, len(series))
 
     def take_fresh(self) -> Ids:
         """Return the ids given since the last call."""

@@ -47,7 +47,8 @@ class Site:
         """Let a member vanish without a word."""
         self.members.remove(member)
         member.losing = member.lost  # type: ignore[method-assign]
-        member._consumer.close()
+        for consumer in member._consumers.values():
+            consumer.close()
 
     def live(self, between: Callable[[int], object] = lambda second: None) -> Told:
         for second, frames, events in hall():

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "detectors": "what level, peers and calibration cost a sample, by size of fleet and group",
     "simulator": "a simulated hall of 10,000 GPUs",
     "halls": "how well five simulated halls with faults are judged (ten minutes)",
+    "fuzz": "broken messages for every codec; none may crash, hang or fill the memory (--inputs 1000000)",
     "incident_store": "questions of a history of 100,000 incidents",
     "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
 }
@@ -26,7 +27,9 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="which (default: all but halls and score_real_data)")
-    args = parser.parse_args()
+    args, options = parser.parse_known_args()
+    if options and len(args.names) != 1:
+        parser.error(f"{' '.join(options)}: name the one benchmark that these options are for")
     unknown = [name for name in args.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
@@ -35,7 +38,7 @@ def main() -> int:
         print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
         began = time.perf_counter()
         # A process each: what one leaves in memory must not weigh on the next.
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False).returncode:
             failed.append(name)
         print(f"   {time.perf_counter() - began:.0f} s", flush=True)
     if failed:

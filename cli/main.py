@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
+from cli import logs
 from coldaisle.errors import ColdaisleError, ConfigError
 
 
@@ -42,6 +43,7 @@ COMMANDS = {
     "incidents": Entry("cli.incidents", "list, show, acknowledge, resolve and export incidents"),
     "deadletters": Entry("cli.deadletters", "list, show, replay and drop what could not be read"),
     "check-config": Entry("cli.check_config", "say what is wrong with a configuration and run the rules' own tests"),
+    "doctor": Entry("cli.doctor", "look at servers, topics, folders and clocks, and mend what can be mended"),
     "bench": Entry("cli.bench", "throughput and memory of this machine, as a table"),
 }
 
@@ -89,19 +91,15 @@ def main(argv: Sequence[str]) -> int:
     if args.command is None:
         parser.print_help()
         return 0
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.configure(logs.LogConfig(), args.command, verbose=args.verbose)
     command = cast("Command", importlib.import_module(COMMANDS[args.command].module))
     try:
         return command.run(args)
     except ConfigError as error:
-        print(f"coldaisle: {error}", file=sys.stderr)
+        logs.say(str(error), logging.ERROR)
         return 2
     except ColdaisleError as error:
-        print(f"coldaisle: {error}", file=sys.stderr)
+        logs.say(str(error), logging.ERROR)
         return 1
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough; Python must not complain at exit.

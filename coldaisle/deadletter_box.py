@@ -113,13 +113,11 @@ def _all(bus: Bus) -> Iterator[Message]:
     reader = bus.reader((DEADLETTERS,))
     try:
         until = monotonic() + _PATIENCE_SECONDS
-        while True:
+        while any(reader.behind().values()):
             messages = reader.poll(_POLL_MESSAGES, _POLL_SECONDS)
             yield from messages
             if messages:
                 until = monotonic() + _PATIENCE_SECONDS
-            elif not any(reader.behind().values()):
-                return
             elif monotonic() > until:
                 raise Transient(f"the bus gave no message of {DEADLETTERS!r} for {_PATIENCE_SECONDS:.0f} s; try again")
     finally:

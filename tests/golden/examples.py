@@ -20,6 +20,7 @@ from coldaisle.frame import Frame
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import Layout, Series, labels
 from coldaisle.severity import Severity
+from coldaisle.snapshot import Snapshot
 from collectors.spool import Spool, Waiting
 from pipeline.deadletter import DeadLetters
 
@@ -131,11 +132,43 @@ def _deadletter() -> Written:
     return Written(json.dumps(record, indent=1, sort_keys=True).encode(), means)
 
 
+def _snapshot() -> Written:
+    parts: dict[str, dict[str, Any]] = {
+        "table": {
+            "last": np.array([AT, -1], np.int64),
+            "value": np.array([[1.5, -0.0], [math.inf, 2.0**-1074]]),
+            "used": np.array([True, False]),
+            "one": np.array(7, np.uint8),
+            "none": np.zeros((64, 0), np.float32),
+        },
+        "words": {"text": "Grüße", "number": 0.1, "large": 2**63, "nested": [[1, None, {"a": True}]]},
+        "nothing": {},
+    }
+    snapshot = Snapshot("watch", 3, AT, {Partition(FRAMES, 2): 17, Partition(EVENTS, 0): 0}, parts)
+    return Written(snapshot.to_bytes(), snapshot_to_json(snapshot))
+
+
+def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return everything that a snapshot says."""
+
+    def told(value: Any) -> Any:
+        return [str(value.dtype), [*value.shape], value.tobytes().hex()] if isinstance(value, np.ndarray) else value
+
+    return {
+        "kind": snapshot.kind,
+        "version": snapshot.version,
+        "made_at": snapshot.made_at,
+        "offsets": [[*partition, offset] for partition, offset in snapshot.offsets.items()],
+        "parts": {name: {key: told(value) for key, value in part.items()} for name, part in snapshot.parts.items()},
+    }
+
+
 FORMATS: dict[str, tuple[str, Callable[[], Written]]] = {
     "frame": ("arrow", _frame),
     "event": ("json", _event),
     "anomaly": ("json", _anomaly),
     "spool": ("spool", _spool),
     "deadletter": ("record", _deadletter),
+    "snapshot": ("snapshot", _snapshot),
 }
 """Format -> how its files' names end, and what writes one."""

@@ -14,8 +14,9 @@ from coldaisle.codec import anomaly_to_json, decode_anomaly, decode_event, decod
 from coldaisle.deadletter import Letter, decode_letter
 from coldaisle.errors import Permanent
 from coldaisle.selfstats import SelfStats
+from coldaisle.snapshot import Snapshot
 from collectors.spool import Spool
-from tests.golden.examples import FORMATS, GOLDEN, frame_to_json, spool_to_json
+from tests.golden.examples import FORMATS, GOLDEN, frame_to_json, snapshot_to_json, spool_to_json
 
 
 def read_spool(data: bytes, folder: Path) -> Any:
@@ -51,6 +52,7 @@ READERS: dict[str, Callable[[bytes, Path], Any]] = {
     "anomaly": lambda data, _: anomaly_to_json(decode_anomaly(data)),
     "spool": read_spool,
     "deadletter": read_letter,
+    "snapshot": lambda data, _: snapshot_to_json(Snapshot.from_bytes(data, "watch", 3)),
 }
 
 

@@ -154,6 +154,7 @@ def _placed(settings: Settings, here: Path) -> Settings:
         "bus": settings.bus.model_copy(update={"kafka": kafka.model_copy(update=_below(here, kafka))}),
         "snapshots": settings.snapshots.model_copy(update=_below(here, settings.snapshots)),
         "spool": settings.spool.model_copy(update=_below(here, settings.spool)),
+        "receivers": tuple(each.model_copy(update=_below(here, each)) for each in settings.receivers),
         **_below(here, settings),
     }
     return settings.model_copy(update=changes)

@@ -18,7 +18,8 @@ from coldaisle.bus.kafka_groups import KafkaGroups
 from pipeline.alerting.outbox import OutboxWorker
 from pipeline.alerting.role import AlertRole, AlertRoleSettings
 from pipeline.deadletter import DeadLetters
-from pipeline.roles import Scorer, Storer
+from pipeline.roles import Storer
+from pipeline.score_role import ScoreRole
 
 
 def begin(process: Process, stack: ExitStack) -> str:
@@ -45,7 +46,7 @@ def begin(process: Process, stack: ExitStack) -> str:
     # What looks at lag stops first: it writes to the bus that the role reads.
     stack.enter_context(process.worker("alert", lambda: meter.after(role.step()), role.close))
     stack.enter_context(outbox_at_work(OutboxWorker(incidents, notifiers, clock, stats)))
-    watched = {Storer.group: Storer.topics, Scorer.group: Scorer.topics}
+    watched = {Storer.group: Storer.topics, ScoreRole.group: ScoreRole.topics}
     watch = LagWatch(lambda: {**groups.lags(watched), **meter.lags}, settings.bus, clock, stats, bus.producer())
     stack.enter_context(process.worker("lag", LagStep(watch, process.stop.wait)))
     told = ", ".join(receiver.name for receiver in settings.receivers) or "nobody (there is no [[receiver]])"

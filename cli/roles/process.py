@@ -56,7 +56,7 @@ class Process:
                     _LOG.warning("%s waits for %s: %s", self.role, part, reason)
                     told = reason
             except Permanent as error:
-                raise ConfigError(f"{part}: {error}; `coldaisle doctor` says what is wrong") from error
+                raise ConfigError(f"{error}; `coldaisle doctor` says more") from error
             else:
                 self.readiness.has(part)
                 if told:

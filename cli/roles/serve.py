@@ -13,7 +13,8 @@ from cli.shown import Shown
 from cli.wiring import copy_of, notify_of
 from coldaisle.bus import ANOMALIES, EVENTS, FRAMES
 from coldaisle.bus.kafka_groups import KafkaGroups
-from pipeline.roles import Scorer, Storer
+from pipeline.roles import Storer
+from pipeline.score_role import ScoreRole
 
 
 def begin(process: Process, stack: ExitStack) -> str:
@@ -55,7 +56,7 @@ def begin(process: Process, stack: ExitStack) -> str:
     stack.enter_context(process.worker("follower", step, follower.close))
     groups = KafkaGroups(settings.bus.kafka)
     stack.callback(groups.close)
-    watched = {Storer.group: Storer.topics, Scorer.group: Scorer.topics}
+    watched = {Storer.group: Storer.topics, ScoreRole.group: ScoreRole.topics}
     watch = LagWatch(lambda: groups.lags(watched), settings.bus, clock, stats, None)
     stack.enter_context(process.worker("lag", LagStep(watch, process.stop.wait)))
     address = stack.enter_context(serve(create_app(backends, settings.serve), settings.serve.host, settings.serve.port))

@@ -24,6 +24,7 @@ class EngineSettings(Section):
     silence_intervals: float = Field(3.25, gt=1)
     silence_least_seconds: float = Field(15.0, ge=0)
     forget_seconds: float = Field(86_400.0, gt=0)
+    idle_seconds: float = Field(10.0, gt=0, description="how long an empty partition holds others up")
     evidence_seconds: float = Field(5.0, gt=0)
     load_detectors: tuple[str, ...] = ("peers",)
     steady_detectors: tuple[str, ...] = ("level", "peers")

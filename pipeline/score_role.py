@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from coldaisle.anomaly import Anomaly
 from coldaisle.bus import ANOMALIES, COHORTS, EVENTS, FRAMES, Bus, Message, Partition, partition_of
@@ -67,6 +67,7 @@ class ScoreRole:
     court_group = "score-cohorts"
     """A group of its own: with one for both topics, what was summoned would wait behind a backlog of frames."""
     topics = (FRAMES, COHORTS)
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {group: (FRAMES,), court_group: (COHORTS,)}
 
     def __init__(
         self, bus: Bus, workshop: Workshop, snapshots: SnapshotStore, clock: Clock, pace: Pace = Pace()  # noqa: B008

@@ -46,7 +46,7 @@ def begin(process: Process, stack: ExitStack) -> str:
     # What looks at lag stops first: it writes to the bus that the role reads.
     stack.enter_context(process.worker("alert", lambda: meter.after(role.step()), role.close))
     stack.enter_context(outbox_at_work(OutboxWorker(incidents, notifiers, clock, stats)))
-    watched = {Storer.group: Storer.topics, ScoreRole.group: ScoreRole.topics}
+    watched = {Storer.group: Storer.topics, **ScoreRole.groups}
     watch = LagWatch(lambda: {**groups.lags(watched), **meter.lags}, settings.bus, clock, stats, bus.producer())
     stack.enter_context(process.worker("lag", LagStep(watch, process.stop.wait)))
     told = ", ".join(receiver.name for receiver in settings.receivers) or "nobody (there is no [[receiver]])"

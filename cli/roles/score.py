@@ -30,7 +30,7 @@ def begin(process: Process, stack: ExitStack) -> str:
         watches=process.wait_for("kafka", lambda: bus.partitions(FRAMES)),
         courts=process.wait_for("kafka", lambda: bus.partitions(COHORTS)),
     )
-    pace = Pace(snapshot_seconds=settings.snapshots.seconds)
+    pace = Pace(settings.snapshots.seconds, settings.engine.idle_seconds)
     role = process.wait_for("kafka", lambda: ScoreRole(bus, workshop, snapshots, clock, pace))
     meter = process.meter(role.behind, ScoreRole.group)
     stack.enter_context(process.worker("score", lambda: meter.after(role.step()), role.close))

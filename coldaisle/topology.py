@@ -100,14 +100,19 @@ class Topology:
         self._out: dict[str, list[Relation]] = {}
         self._in: dict[str, list[Relation]] = {}
         self.version = 0
+        self._added: list[Entity] = []  # since the file
+        self._text = bytearray()  # of the first ``_texted`` of them
+        self._texted = 0
+        self._out_before: dict[str, tuple[Relation, ...]] = {}  # of sources whose relations have changed since the file
+        self._in_touched: dict[str, None] = {}  # targets whose relations have
+        self._declaring = True
         for entity in entities:
             self.add(entity)
         for relation in relations:
             self.relate(relation)
-        self._declared = dict(self._entities)
-        self._declared_relations = frozenset(self.relations())
-        self._told: tuple[int, State] | None = None  # what a snapshot keeps, at a version
-        self._file = ""
+        self._declaring = False
+        self._declared = len(self._entities)  # those come first
+        self._file = ""  # its digest, worked out when it is asked for
         self.moved = False
         """Whether it was restored on top of another file than it was kept with: peers must be grouped anew."""
 
@@ -135,6 +140,10 @@ class Topology:
     def add(self, entity: Entity) -> None:
         """Add or replace an entity."""
         old = self._entities.get(entity.id)
+        if not self._declaring:
+            if old is not None:
+                self._digest()  # while the file can still be told
+            self._added.append(entity)
         if old is not None and old.parent is not None:
             self._children[old.parent].remove(entity.id)
         self._entities[entity.id] = entity
@@ -146,8 +155,11 @@ class Topology:
         """Add a relation, once."""
         if relation in self._out.get(relation.source, ()):
             return
+        self._touch_out(relation.source)
         self._out.setdefault(relation.source, []).append(relation)
         self._in.setdefault(relation.target, []).append(relation)
+        if not self._declaring:
+            self._in_touched[relation.target] = None
         self.version += 1
 
     def unrelate(self, kind: RelationKind, source: str) -> None:
@@ -155,8 +167,10 @@ class Topology:
         gone = [relation for relation in self._out.get(source, ()) if relation.kind is kind]
         if not gone:
             return
+        self._touch_out(source)
         self._out[source] = [relation for relation in self._out[source] if relation.kind is not kind]
         for relation in gone:
+            self._in_touched[relation.target] = None
             self._in[relation.target].remove(relation)
         self.version += 1
 
@@ -261,21 +275,23 @@ class Topology:
         return seen
 
     def state(self) -> State:
-        """Return what a snapshot keeps; put together only when something has changed."""
-        if self._told is None or self._told[0] != self.version:
-            numbers = {name: number for number, name in enumerate(self._entities)}
-            relations = self.relations()
-            places = {relation: number for number, relation in enumerate(relations)}
-            told = {
-                "entities": [_entity_row(each, each.id in self._declared) for each in self._entities.values()],
-                "children": [[up, [numbers[each] for each in down]] for up, down in self._children.items()],
-                "relations": [[*_relation_row(each), each in self._declared_relations] for each in relations],
-                "sources": list(self._out),
-                "in": [[target, [places[each] for each in several]] for target, several in self._in.items()],
-            }
-            text = np.frombuffer(json.dumps(told, separators=(",", ":")).encode(), np.uint8)
-            self._told = self.version, {"graph": text, "file": self._digest(), "version": self.version}
-        return self._told[1]
+        """Return what a snapshot keeps: what was learnt since the file, and which file that was."""
+        # Only what is new is put into text: a hall may have a hundred thousand entities, and jobs come and go.
+        for entity in self._added[self._texted :]:
+            self._text += json.dumps(_row(entity), separators=(",", ":")).encode() + b"\n"
+        self._texted = len(self._added)
+        return {
+            "file": self._digest(),
+            "version": self.version,
+            "added": np.frombuffer(bytes(self._text), np.uint8),
+            "out": [
+                [source, [[each.kind.value, each.target, each in declared] for each in self._out[source]]]
+                for source, declared in self._out_before.items()
+            ],
+            "in": [
+                [target, [[each.kind.value, each.source] for each in self._in[target]]] for target in self._in_touched
+            ],
+        }
 
     def restore(self, state: State) -> None:
         """
@@ -285,32 +301,45 @@ class Topology:
         added to it; :attr:`moved` then says so.
         """
         kept = Kept(state)
-        told = json.loads(kept.array("graph", np.uint8, None).tobytes())
-        entities = [(Entity(kind, name, up, about), known) for kind, name, up, about, known in told["entities"]]
-        relations = [(Relation(RelationKind(kind), *ends), known) for kind, *ends, known in told["relations"]]
-        if kept.text("file") != self._digest():
-            self.moved = True
-            for entity, declared in entities:
-                if not declared and entity.id not in self._entities:
-                    self.add(entity)
-            for relation, declared in relations:
-                if not declared:
-                    self.relate(relation)
+        lines = kept.array("added", np.uint8, None).tobytes().splitlines()
+        added = [Entity(*json.loads(line)) for line in lines]
+        out = {
+            source: [(Relation(RelationKind(kind), source, target), declared) for kind, target, declared in several]
+            for source, several in kept.rows("out", str, list)
+        }
+        self.moved = kept.text("file") != self._digest()
+        for entity in added:
+            if not self.moved or entity.id not in self._entities:
+                self.add(entity)
+        if self.moved:
+            for several in out.values():
+                for relation, declared in several:
+                    if not declared:
+                        self.relate(relation)
             return
-        self._entities = {entity.id: entity for entity, _ in entities}
-        names = list(self._entities)
-        self._children = {up: [names[number] for number in down] for up, down in told["children"]}
-        self._out = {source: [] for source in told["sources"]}
-        for relation, _ in relations:
-            self._out[relation.source].append(relation)
-        self._in = {target: [relations[number][0] for number in numbers] for target, numbers in told["in"]}
+        for source, several in out.items():
+            self._touch_out(source)
+            self._out[source] = [relation for relation, _ in several]
+        for target, rows in kept.rows("in", str, list):
+            self._in_touched[target] = None
+            self._in[target] = [Relation(RelationKind(kind), source, target) for kind, source in rows]
         self.version = kept.integer("version")
+
+    def _touch_out(self, source: str) -> None:
+        """Remember what the file says of ``source``, before something else is learnt."""
+        if not self._declaring and source not in self._out_before:
+            self._out_before[source] = tuple(self._out.get(source, ()))
 
     def _digest(self) -> str:
         """Return what tells one file from another."""
         if not self._file:
-            known = [_entity_row(self._declared[name], True) for name in sorted(self._declared)]
-            told = json.dumps([known, sorted(map(_relation_row, self._declared_relations))])
+            entities = [_row(entity) for entity in list(self._entities.values())[: self._declared]]
+            relations = [
+                [each.kind.value, each.source, each.target]
+                for source, several in self._out.items()
+                for each in self._out_before.get(source, several)
+            ]
+            told = json.dumps([sorted(entities, key=str), sorted(relations)], sort_keys=True)
             self._file = blake2b(told.encode(), digest_size=8).hexdigest()
         return self._file
 
@@ -334,12 +363,8 @@ class Topology:
         return "\n".join(lines)
 
 
-def _entity_row(entity: Entity, declared: bool) -> list[Any]:
-    return [entity.kind, entity.name, entity.parent, dict(entity.attributes), declared]
-
-
-def _relation_row(relation: Relation) -> list[str]:
-    return [relation.kind.value, relation.source, relation.target]
+def _row(entity: Entity) -> list[Any]:
+    return [entity.kind, entity.name, entity.parent, dict(entity.attributes)]
 
 
 def _quoted(text: str) -> str:

@@ -9,52 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from coldaisle.anomaly import Anomaly
-from coldaisle.bus import EVENTS, Partition
 from coldaisle.clock import SECOND
-from coldaisle.codec import HeadCache, LayoutCache, decode_frame, encode_frame
-from coldaisle.selfstats import SelfStats
-from models.calibrate import TailCalibrator
-from models.level import Level
-from models.peers import Peers
-from pipeline.court import Bar
-from pipeline.shards import CourtShard, WatchShard, Workshop, snapshot_of
+from pipeline.shards import snapshot_of
 from tests.golden.examples import GOLDEN
-from tests.pipeline.eventful_hall import RULES, SETTINGS, Hall, Moment, topology
+from tests.pipeline.eventful_hall import Hall, Moment, Stages
 
 FOLDER = GOLDEN / "snapshot"
 CUT, STEPS = 75, 180  # in the middle of five faults
 
 Brief = list[list[str | int]]
-
-
-def workshop() -> Workshop:
-    """Return what one watch and one court are made of."""
-    stats = SelfStats()
-
-    def bar() -> Bar:
-        return Bar((Level(warm_up=20), Peers()), TailCalibrator(2, 4), RULES, SETTINGS, stats)
-
-    return Workshop(bar, topology, RULES, SETTINGS, stats, 1, 1)
-
-
-class Stages:
-    """One watch and one court that talk through messages."""
-
-    def __init__(self) -> None:
-        made = workshop()
-        self.watch, self.court = WatchShard(0, made), CourtShard(0, made)
-        self._heads, self._layouts = HeadCache(), LayoutCache()
-
-    def feed(self, number: int, moment: Moment) -> list[Anomaly]:
-        """Take the moment ``number``; return what both stages find."""
-        events = [(number, event) for event in moment.events]
-        self.watch.observe(Partition(EVENTS, 0), number + 1, events)
-        found = self.watch.take(moment.frames, number + 1, moment.now)
-        for _, end, frame in self.watch.take_summons():
-            self.court.offset += 1
-            self.court.room.take(decode_frame(encode_frame(frame, self._heads), self._layouts), end)
-        self.court.room.reach(0, self.watch.watch.closed)
-        return found + self.court.room.move()
 
 
 def moments() -> list[Moment]:

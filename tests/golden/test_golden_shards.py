@@ -9,7 +9,8 @@ import pytest
 
 from coldaisle.snapshot import Snapshot
 from pipeline.shards import VERSION, CourtShard, WatchShard, restore
-from tests.golden.shards import CUT, FOLDER, Stages, brief, files, moments
+from tests.golden.shards import CUT, FOLDER, brief, files, moments
+from tests.pipeline.eventful_hall import Stages
 
 KEPT = [int(path.stem.removeprefix("stages-")) for path in sorted(FOLDER.glob("stages-*.means"))]
 

@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coldaisle.anomaly import Anomaly
+from coldaisle.bus import EVENTS, Partition
 from coldaisle.clock import MINUTE, SECOND
+from coldaisle.codec import HeadCache, LayoutCache, decode_frame, encode_frame
 from coldaisle.detector import Detector
 from coldaisle.event import Event
 from coldaisle.frame import Frame, Sample
@@ -19,8 +22,10 @@ from coldaisle.topology import Entity, Relation, RelationKind, Topology
 from models.calibrate import TailCalibrator
 from models.level import Level
 from models.peers import Peers
+from pipeline.court import Bar
 from pipeline.rules import load
 from pipeline.scoring import Engine, EngineSettings
+from pipeline.shards import CourtShard, WatchShard, Workshop
 
 START = 1_800_000_000 * SECOND
 STEP = 30
@@ -135,3 +140,33 @@ class Hall:
         }
         pairs = labels(gpu=f"GPU-{node}-{gpu}", node=node)
         return [Sample(Series(metric, pairs), at, value) for metric, value in values.items()]
+
+
+def workshop() -> Workshop:
+    """Return what one watch and one court are made of."""
+    stats = SelfStats()
+
+    def bar() -> Bar:
+        return Bar((Level(warm_up=20), Peers()), TailCalibrator(2, 4), RULES, SETTINGS, stats)
+
+    return Workshop(bar, topology, RULES, SETTINGS, stats, 1, 1)
+
+
+class Stages:
+    """One watch and one court that talk through messages."""
+
+    def __init__(self) -> None:
+        made = workshop()
+        self.watch, self.court = WatchShard(0, made), CourtShard(0, made)
+        self._heads, self._layouts = HeadCache(), LayoutCache()
+
+    def feed(self, number: int, moment: Moment) -> list[Anomaly]:
+        """Take the moment ``number``; return what both stages find."""
+        events = [(number, event) for event in moment.events]
+        self.watch.observe(Partition(EVENTS, 0), number + 1, events)
+        found = self.watch.take(moment.frames, number + 1, moment.now)
+        for _, end, frame in self.watch.take_summons():
+            self.court.offset += 1
+            self.court.room.take(decode_frame(encode_frame(frame, self._heads), self._layouts), end)
+        self.court.room.reach(0, self.watch.watch.closed)
+        return found + self.court.room.move()

@@ -6,8 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
+from cli import logs
 from cli.rules_folder import rules_folder
-from cli.settings import collectors, read, topology_of
+from cli.settings import collectors, read, secrets_of, topology_of
 from coldaisle.errors import ConfigError
 from pipeline.rules import load as load_rules
 from pipeline.rules import run_tests
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     rules: Path | None = None
     try:
         settings = read(args.file)
+        logs.configure(settings.log, "check-config", secrets_of(settings), args.verbose)
         origin = str(args.file or "defaults")
         rules = rules_folder(settings.rules)
         facts["collectors"] = len(collectors(settings, origin))
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         mistakes += [str(failure) for failure in run_tests(rules)]
     except ConfigError as error:
         mistakes += str(error).splitlines()
+    mistakes = [logs.redacted(mistake) for mistake in mistakes]
     if args.json:
         print(json.dumps({"ok": not mistakes, "mistakes": mistakes, **facts}, indent=2))
     elif mistakes:

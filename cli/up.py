@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cli import logs
+from cli.log_options import add_log_options, with_log_options
 from cli.service import Stop
-from cli.settings import CollectorEntry, Settings, collectors, read, topology_of
+from cli.settings import CollectorEntry, Settings, collectors, read, secrets_of, topology_of
 from cli.sources import Sources
 from coldaisle.clock import SystemClock
 from coldaisle.codec import encode_event, encode_frame
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder for samples and incidents (default: storage.folder, `data`)")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1; any other needs a token)")
     parser.add_argument("--port", type=int, help="port of the page and the API (0 = any free one)")
+    add_log_options(parser)
 
 
 def with_options(settings: Settings, args: argparse.Namespace) -> Settings:
@@ -42,7 +45,8 @@ def with_options(settings: Settings, args: argparse.Namespace) -> Settings:
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM; 0 after an orderly stop, 1 when a role failed."""
-    settings = with_options(read(args.config), args)
+    settings = with_options(with_log_options(read(args.config), args), args)
+    logs.configure(settings.log, "up", secrets_of(settings), args.verbose)
     if args.config is None:
         settings = settings.model_copy(update={"collectors": (CollectorEntry(kind="host"),)})
     clock, stop = SystemClock(), Stop()

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from cli.main import main
-from cli.settings import ReceiverConfig, Settings, collectors, read
+from cli.settings import SIMULATOR, ReceiverConfig, Settings, collectors, read
+from coldaisle.bus.kafka_settings import KafkaConfig
 from collectors.registry import COLLECTORS
-from collectors.schedule import ScrapeConfig
+from collectors.simulator.config import SimulatorConfig
 from pipeline.alerting.settings import MaintenanceWindow
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "example.toml"
@@ -24,10 +25,14 @@ WITHOUT_DEFAULT = "not the default but an example"
 _COMMENTED = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
 # What an example must show, although the default is nothing, long, or of this machine.
 _SHOWN_AS_EXAMPLE = {
-    "node", "topology", "rules", "serve.token", "alerts.maintenance", "host.skip_filesystem_types", "host.skip_disks",
-    "prometheus.name", "prometheus.url", "prometheus.labels", "prometheus.bearer_token", "prometheus.ca_file",
-    "receiver.name", "receiver.url", "receiver.secret", "receiver.secret_file",
-    "maintenance.matchers", "maintenance.starts_at", "maintenance.ends_at", "maintenance.comment",
+    "node", "topology", "rules", "serve.token", "storage.incidents_password", "storage.influx.url",
+    "storage.influx.org", "storage.influx.token", "storage.influx.ca_file", "storage.influx.queue.folder",
+    "bus.kafka.ca_file", "bus.kafka.client_cert_file", "bus.kafka.client_key_file", "bus.kafka.user",
+    "bus.kafka.password", "bus.kafka.instance", "snapshots.folder", "spool.folder", "simulator.duration_seconds",
+    "alerts.maintenance", "host.skip_filesystem_types", "host.skip_disks", "prometheus.name", "prometheus.url",
+    "prometheus.labels", "prometheus.bearer_token", "prometheus.ca_file", "receiver.name", "receiver.url",
+    "receiver.secret", "receiver.secret_file", "maintenance.matchers", "maintenance.starts_at", "maintenance.ends_at",
+    "maintenance.comment",
 }  # fmt: skip
 
 
@@ -43,6 +48,8 @@ def sections() -> Iterator[tuple[str, type[BaseModel], dict[str, Any]]]:
     for kind, entry in COLLECTORS.items():
         table = next(row for row in document["collector"] if row["kind"] == kind)
         yield kind, entry.config, {key: value for key, value in table.items() if key != "kind"}
+    hall = next(row for row in document["collector"] if row["kind"] == SIMULATOR)
+    yield SIMULATOR, SimulatorConfig, {key: value for key, value in hall.items() if key != "kind"}
     yield "receiver", ReceiverConfig, document["receiver"][0]
     yield "maintenance", MaintenanceWindow, document["alerts"]["maintenance"][0]
 
@@ -50,15 +57,26 @@ def sections() -> Iterator[tuple[str, type[BaseModel], dict[str, Any]]]:
 def keys(name: str, model: type[BaseModel], table: Any) -> Iterator[tuple[str, Any, Any]]:
     """Every key below a class: its dotted name, its default, and what the example says (None: nothing)."""
     for key, field in model.model_fields.items():
-        if (name, key) in (("", "collectors"), ("", "receivers")):
-            continue
+        if (name, key) in (("", "collectors"), ("", "receivers"), (SIMULATOR, "start")):
+            continue  # a simulated hall among collectors begins when the process does
         dotted = f"{name}.{key}" if name else key
-        inner = field.annotation
+        inner = _section(field.annotation)
         said = table.get(key) if isinstance(table, dict) else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if inner is not None:
             yield from keys(dotted, inner, said)
         else:
-            yield dotted, field.default, said
+            default = field.default
+            if default is PydanticUndefined and field.default_factory is not None and dotted == "bus.kafka.topics":
+                default = {name: topic.model_dump() for name, topic in KafkaConfig().topics.items()}
+            yield dotted, default, said
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The class of a section that is there, or may be; None for a value."""
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, BaseModel) else None
+    possible = [each for each in get_args(annotation) if each is not type(None)]
+    return _section(possible[0]) if len(possible) == 1 else None
 
 
 ROWS = [row for section in sections() for row in keys(*section)]
@@ -66,7 +84,8 @@ ROWS = [row for section in sections() for row in keys(*section)]
 
 def test_the_walk_meets_every_part_of_the_house() -> None:
     names = {name.split(".")[0] for name, _, _ in ROWS}
-    assert {"hall", "serve", "storage", "engine", "alerts", "host", "prometheus", "nvml", "receiver"} <= names
+    rooms = {"serve", "storage", "bus", "snapshots", "spool", "health", "log", "engine", "alerts", "hall"}
+    assert rooms | {"host", "prometheus", "nvml", "simulator", "receiver"} <= names
     assert {"host.interval_seconds", "receiver.url", "engine.load_detectors"} <= {name for name, _, _ in ROWS}
 
 
@@ -107,14 +126,17 @@ def test_the_example_loads_with_all_that_is_commented_out(tmp_path: Path, monkey
     monkeypatch.setenv("COLDAISLE_TOKEN", "0123456789abcdef")
     monkeypatch.setenv("EXPORTER_TOKEN", "secret")
     monkeypatch.setenv("WEBHOOK_SECRET", "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=")
-    text = "\n".join(
-        line for line in _COMMENTED.sub("", TEXT).splitlines() if not line.startswith("secret_file")
-    )  # instead of `secret`, says its line
+    secret = tmp_path / "secret"
+    secret.write_text("of a file\n")
+    lines = (re.sub(r"\$\{file:[^}]*\}", f"${{file:{secret}}}", line) for line in _COMMENTED.sub("", TEXT).splitlines())
+    text = "\n".join(line for line in lines if not line.startswith("secret_file"))  # instead of `secret`, says its line
+    text = text.replace('security = "plaintext"', 'security = "sasl_tls"')  # else a password is a mistake
     path = tmp_path / "all.toml"
     path.write_text(text, encoding="utf-8")
     settings = read(path)
-    found: list[tuple[str, type[ScrapeConfig]]] = [(c.kind, type(c.config)) for c in collectors(settings, "all")]
-    assert found == [(kind, entry.config) for kind, entry in sorted(COLLECTORS.items(), key=_place_of)]
+    found: list[tuple[str, type[BaseModel]]] = [(c.kind, type(c.config)) for c in collectors(settings, "all")]
+    known: dict[str, type[BaseModel]] = {kind: entry.config for kind, entry in COLLECTORS.items()}
+    assert found == sorted((known | {SIMULATOR: SimulatorConfig}).items(), key=_place_of)
     assert [each.name for each in settings.receivers] == ["oncall"]
     assert len(settings.alerts.maintenance) == 1
 

@@ -67,7 +67,8 @@ class KafkaConsumer:
         """
         Return up to ``max_messages``, waiting at most ``timeout_seconds`` for the first one.
 
-        While the broker is away it returns nothing; ``behind`` says so. Connecting may take ``connect_seconds``.
+        While the broker is away it returns nothing; ``behind`` says so. Connecting may take ``connect_seconds``, a
+        rebalance up to 5 seconds more than was allowed.
         Raises what the watcher raises: where that cannot let go properly, the partitions go all the same and it is
         told that they are lost; what it could not take on is offered again by the next poll. Raises Permanent where
         the topic or the right to read it is missing.
@@ -82,9 +83,11 @@ class KafkaConsumer:
             if self._merge.ready:
                 if monotonic() - self._pulse_at > _PULSE_SECONDS:
                     self._pulse(client)
+                    self._finish_joining(client)
                     continue
                 return self._hand_out(max_messages)
             self._fetch(client, until)
+            self._finish_joining(client)
             if self._listener.moved or self._merge.ready:
                 continue
             if monotonic() >= until:
@@ -105,9 +108,7 @@ class KafkaConsumer:
         if client is None or not next_offsets:
             return
         offsets = {self._held[each]: OffsetAndMetadata(offset, "", -1) for each, offset in next_offsets.items()}
-        until = monotonic() + _REBALANCE_SECONDS
-        while self._rebalancing(client) and monotonic() < until:
-            self._pulse(client, 0.1)
+        self._finish_joining(client)
         try:
             client.commit(offsets, timeout_ms=_ANSWER_MILLISECONDS)
         except kafka_errors.KafkaError as error:
@@ -202,6 +203,9 @@ class KafkaConsumer:
             self._hold(client, frozenset(whole))
         else:
             client.subscribe(names, listener=self._listener)
+            for name in names:
+                # Whoever leads the group without knowing the partitions gives out none, and the group starts again.
+                client.partitions_for_topic(name)
         self._client = client
         return client
 
@@ -284,6 +288,17 @@ class KafkaConsumer:
 
     def _rebalancing(self, client: Client) -> bool:
         return self._group is not None and client.group_metadata().state is MemberState.REBALANCING
+
+    def _finish_joining(self, client: Client) -> None:
+        """
+        Stay with the library while it joins the group.
+
+        It throws away what the group agreed upon while nobody polled, and starts another rebalance: a member that came
+        and went would never settle. (Met with kafka-python 3.0.12.)
+        """
+        until = monotonic() + _REBALANCE_SECONDS
+        while not self._listener.moved and self._rebalancing(client) and monotonic() < until:
+            self._pulse(client, _PULSE_SECONDS)
 
     def _pulse(self, client: Client, seconds: float = 0.0) -> None:
         """Let the library do what it must between fetches: hear of rebalances, join; nothing is fetched."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import pytest
@@ -45,16 +46,40 @@ def produce_numbers(bus: Bus, count: int) -> None:
 
 
 def settle(*members: Consumer) -> list[list[Message]]:
-    """Poll in turns until each member holds something and has read all of it; return what each one read."""
+    """Poll until each member holds something and has read all of it; return what each one read."""
     found: list[list[Message]] = [[] for _ in members]
+    behind: list[Mapping[Partition, int]] = [{} for _ in members]
+
+    def work(number: int, messages: list[Message]) -> None:
+        found[number] += messages
+        behind[number] = waiting(members[number])
+
+    def settled() -> bool:
+        return all(behind) and not any(sum(each.values()) for each in behind) and no_two_share(behind)
+
+    poll_together(members, work, settled)
+    return found
+
+
+def poll_together(
+    members: Sequence[Consumer],
+    work: Callable[[int, list[Message]], None],
+    done: Callable[[], bool],
+    at_most: int = 100,
+) -> None:
+    """Poll until ``done``; several do so in threads of their own, since they wait for each other to join."""
     until = monotonic() + PATIENCE_SECONDS
-    while monotonic() < until:
-        for number, member in enumerate(members):
-            found[number] += member.poll(100, 0.05)
-        behind = [waiting(member) for member in members]
-        if all(behind) and not any(sum(each.values()) for each in behind) and no_two_share(behind):
-            return found
-    raise AssertionError(f"not settled after {PATIENCE_SECONDS:g} s: {behind}")
+
+    def go_on(number: int) -> None:
+        while not done():
+            assert monotonic() < until, f"not done after {PATIENCE_SECONDS:g} s"
+            work(number, members[number].poll(at_most, 0.05))
+
+    if len(members) == 1:
+        go_on(0)
+        return
+    with ThreadPoolExecutor(len(members)) as threads:
+        list(threads.map(go_on, range(len(members))))
 
 
 def waiting(member: Consumer) -> Mapping[Partition, int]:
@@ -231,21 +256,17 @@ def test_what_a_watcher_commits_while_losing_is_where_the_next_one_goes_on(bus: 
     one = watching.consumer = bus.consumer(["frames"], "g", watching)
     seen: list[bytes] = []
 
-    def work(watcher: Watching, consumer: Consumer) -> None:
-        messages = consumer.poll(5, 0.05)
+    def take(number: int, messages: list[Message]) -> None:
+        watcher = (watching, other)[number]
         assert {message.partition for message in messages} <= watcher.holds
         seen.extend(message.value for message in messages)
         watcher.done.update(after(messages))
 
     produce_numbers(bus, 60)
-    until = monotonic() + PATIENCE_SECONDS
-    while len(seen) < 20 and monotonic() < until:
-        work(watching, one)
     other = Watching()
+    poll_together([one], take, lambda: len(seen) >= 20, at_most=5)
     two = other.consumer = bus.consumer(["frames"], "g", other)
-    while (len(seen) < 60 or not other.holds) and monotonic() < until:
-        work(watching, one)
-        work(other, two)
+    poll_together([one, two], take, lambda: len(seen) >= 60 and bool(other.holds), at_most=5)
     assert settle(one, two) == [[], []]
     assert sorted(seen, key=int) == [str(number).encode() for number in range(60)]
     assert watching.holds

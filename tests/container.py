@@ -142,7 +142,10 @@ class Container:
         kind, *words = self._service["healthcheck"]["test"]
         command = ["sh", "-c", *words] if kind == "CMD-SHELL" else words
         assert kind in ("CMD", "CMD-SHELL")
-        return self.within(*command).returncode == 0
+        try:
+            return self.within(*command).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def within(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in it, as its user, while it runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.settings import collectors, read
 from tests.deployed import DEPLOY, LONG_RUNNING
 
 UNITS = DEPLOY / "systemd"
@@ -21,6 +23,15 @@ def settings(name: str) -> dict[str, list[str]]:
     for line in (UNITS / name).read_text(encoding="utf-8").splitlines():
         if matched := re.match(r"(\w+)=(.*)", line):
             found.setdefault(matched[1], []).append(matched[2])
+    return found
+
+
+def whole(units: list[str], key: str) -> list[str]:
+    """What a key comes to over a unit and its drop-ins; an empty value forgets what stood before."""
+    found: list[str] = []
+    for unit in units:
+        for value in settings(unit).get(key, []):
+            found = [*found, value] if value else []
     return found
 
 
@@ -71,15 +82,47 @@ def test_systemd_rates_the_sandbox_as_tight(machine: Path, unit: str, worst: flo
 
 def test_a_unit_starts_the_role_that_it_is_named_after() -> None:
     role, doctor = settings("coldaisle@.service"), settings("coldaisle-doctor.service")
+    collect = settings("coldaisle@collect.service.d/collect.conf")
     assert role["ExecStart"] == ["/opt/coldaisle/bin/coldaisle run %i --config /etc/coldaisle/coldaisle.toml"]
+    assert collect["ExecStart"] == ["", "/opt/coldaisle/bin/coldaisle run %i --config /etc/coldaisle/collect.toml"]
     assert doctor["ExecStart"] == ["/opt/coldaisle/bin/coldaisle doctor --fix --config /etc/coldaisle/coldaisle.toml"]
     assert role["WantedBy"] == ["coldaisle.target"]
     assert role["PartOf"] == ["coldaisle.target"]
     for unit, name in ((role, "%i"), (doctor, "doctor")):
         assert unit["StateDirectory"] == [f"coldaisle/{name}"]
         assert f"COLDAISLE__STORAGE__FOLDER=%S/coldaisle/{name}" in unit["Environment"]
-        assert unit["LoadCredential"] == ["secrets:/etc/coldaisle/secrets"]
         assert unit["DynamicUser"] == ["yes"]
+
+
+@pytest.mark.parametrize("name", [*LONG_RUNNING, "doctor"])
+def test_a_unit_reads_its_settings_and_only_the_secrets_that_it_needs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = ["coldaisle-doctor.service" if name == "doctor" else "coldaisle@.service"]
+    units += [str(path.relative_to(UNITS)) for path in UNITS.glob(f"coldaisle@{name}.service.d/*.conf")]
+    given = whole(units, "Environment")
+    secrets = [each.split(":") for each in whole(units, "LoadCredential")]
+    for secret, source in secrets:
+        assert source == f"/etc/coldaisle/secrets/{secret}"
+        (tmp_path / secret).write_text(f"the {secret} of this test\n")
+    for variable in [each for each in os.environ if each.startswith("COLDAISLE__")]:
+        monkeypatch.delenv(variable)
+    for line in given:
+        variable, _, value = line.partition("=")
+        for specifier, stands_for in (("%d", str(tmp_path)), ("%S", "/var/lib"), ("%i", name)):
+            value = value.replace(specifier, stands_for)
+        monkeypatch.setenv(variable, value)
+    command = whole(units, "ExecStart")[-1]
+    read_settings = read(UNITS / Path(command.split()[-1]).name)
+    assert str(read_settings.storage.folder) == f"/var/lib/coldaisle/{name}"
+    assert {secret for secret, _ in secrets} == {
+        "collect": {"kafka-password"},
+        "serve": {"influxdb-token", "kafka-password", "page-token", "postgres-password"},
+    }.get(name, {"influxdb-token", "kafka-password", "postgres-password"})
+    assert read_settings.bus.kafka.password is not None
+    assert read_settings.bus.kafka.password.get_secret_value() == "the kafka-password of this test"
+    assert (read_settings.storage.influx is None) == (name == "collect")
+    assert [each.kind for each in collectors(read_settings, name)] == (["host", "nvml"] if name == "collect" else [])
 
 
 def test_a_role_is_given_time_to_stop_and_is_not_restarted_in_vain() -> None:
@@ -93,9 +136,9 @@ def test_a_role_is_given_time_to_stop_and_is_not_restarted_in_vain() -> None:
 
 
 def test_only_the_collectors_see_the_hardware() -> None:
-    role, collect = settings("coldaisle@.service"), settings("coldaisle@collect.service.d/hardware.conf")
+    role, collect = settings("coldaisle@.service"), settings("coldaisle@collect.service.d/collect.conf")
     assert role["PrivateDevices"] == ["yes"]
     assert role["ProcSubset"] == ["pid"]
     assert collect["DevicePolicy"] == ["closed"]
     assert set(collect) <= {*role, "DevicePolicy", "DeviceAllow"}
-    assert [each.split()[0] for each in collect["DeviceAllow"] if "nvidia" not in each] == ["/dev/kmsg"]
+    assert collect["DeviceAllow"] == ["char-nvidia* rw"]

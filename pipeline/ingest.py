@@ -57,13 +57,29 @@ class Ingest:
     def __init__(self, table: SeriesTable, stats: SelfStats) -> None:
         self._table = table
         self._stats = stats
+        self._suspects: list[tuple[str, Ids, Times]] = []
         stats.describe("samples_total", "counter", "Samples that came in.")
+        stats.describe("senders_crossed_total", "counter", "Frames sent while another process sent as the same node.")
         stats.describe("ingest_dropped_total", "counter", "Samples that were not scored, by reason.")
 
     def drop(self, reason: str, number: int) -> None:
         """Count ``number`` samples as dropped for ``reason``."""
         if number:
             self._stats.add("ingest_dropped_total", float(number), reason=reason)
+
+    def count_crossing(self) -> None:
+        """Count a frame that came while another process sent as the same node."""
+        self._stats.add("senders_crossed_total")
+
+    def suspect(self, word: str, ids: Ids, timestamps: Times) -> None:
+        """Keep which series came with samples that contradict others, for whoever asks what that means."""
+        if len(ids):
+            self._suspects.append((word, ids, timestamps))
+
+    def take_suspects(self) -> list[tuple[str, Ids, Times]]:
+        """Return what is suspect since the last call."""
+        taken, self._suspects = self._suspects, []
+        return taken
 
     def accept(self, samples: Samples, now: int, watermark: int | None) -> Arrived:
         """Sort a batch that arrived at ``now`` while the watermark stood at ``watermark``."""

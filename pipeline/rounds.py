@@ -104,6 +104,7 @@ class Rounds:
         twice[1:] = (ids[1:] == ids[:-1]) & (timestamps[1:] == timestamps[:-1])
         if twice.any():
             self._ingest.drop("duplicate", int(twice.sum()))
+            self._ingest.suspect("repeated", ids[twice], timestamps[twice])
             ids, timestamps, values = ids[~twice], timestamps[~twice], values[~twice]
         starts = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1])))
         lengths = np.diff(np.append(starts, len(ids)))
@@ -116,6 +117,7 @@ class Rounds:
         fresh = timestamps > last_seen
         if not fresh.all():
             self._ingest.drop("duplicate", int((~fresh).sum()))
+            self._ingest.suspect("repeated", ids[~fresh], timestamps[~fresh])
             ids, timestamps, values, last_seen = ids[fresh], timestamps[fresh], values[fresh], last_seen[fresh]
         gaps = np.where(last_seen > 0, timestamps - last_seen, 0)
         increases = np.full(len(ids), np.nan)
@@ -130,6 +132,8 @@ class Rounds:
         fell = grew < 0
         self._ingest.drop("counter_first", int(first.sum()))
         self._ingest.drop("counter_reset", int(fell.sum()))
+        if fell.any():
+            self._ingest.suspect("backwards", counted[fell], timestamps[counters][fell])
         rate = np.full(len(counters), np.nan)
         told = ~first & ~fell & (gaps[counters] > 0)
         rate[told] = grew[told] / (gaps[counters][told] / SECOND)

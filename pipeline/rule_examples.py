@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -37,6 +38,8 @@ class SeriesExample(Section):
     labels: dict[str, str] = Field(default_factory=dict)
     values: str
     copies: int = Field(1, ge=1)  # as many things alike; ``*`` in a label becomes 0, 1, ...
+    sender: str = ""  # the process that sends it
+    times: int = Field(1, ge=1)  # how often each sample is sent
 
 
 class EventExample(Section):
@@ -219,22 +222,25 @@ def _findings(book: RuleBook, example: Example) -> list[Anomaly]:
     settings = EngineSettings(allowed_lateness_seconds=0.0, grace_seconds=0.0)
     engine = Engine(detectors, PlainTails(), book, topology, settings, SelfStats())
     lines = [
-        (Series(each.metric, labels(**{k: v.replace("*", str(copy)) for k, v in each.labels.items()})), _values(each))
+        (Series(each.metric, labels(**{k: v.replace("*", str(copy)) for k, v in each.labels.items()})), each)
         for each in example.series
         for copy in range(each.copies)
     ]
     found: list[Anomaly] = []
     ahead = {each.node: round(each.seconds * SECOND) for each in example.ahead}
-    last = max((len(values) for _, values in lines), default=0)
+    values_of = [_values(each) for _, each in lines]
+    last = max(map(len, values_of), default=0)
     for step in range(last):
         now = _START + round(step * example.interval * SECOND)
-        samples = [
-            Sample(series, now + ahead.get(series.label("node") or "", 0), value)
-            for series, values in lines
-            if step < len(values) and (value := values[step]) is not None
-        ]
-        if samples:
-            found += engine.process([Frame.of("example", "example", samples)], now)
+        sent: dict[tuple[str, str], list[Sample]] = {}
+        for (series, each), values in zip(lines, values_of, strict=True):
+            if step < len(values) and (value := values[step]) is not None:
+                node = series.label("node") or ""
+                sample = Sample(series, now + ahead.get(node, 0), value)
+                sent.setdefault((node if each.sender else "example", each.sender), []).extend([sample] * each.times)
+        if sent:
+            frames = [replace(Frame.of("example", node, rows), sender=sender) for (node, sender), rows in sent.items()]
+            found += engine.process(frames, now)
         else:
             found += engine.advance(now)
     for event in sorted(example.event, key=lambda each: each.at):

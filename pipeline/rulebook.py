@@ -159,13 +159,18 @@ class SilenceRule(_Rule):
 
 
 class QualityRule(_Rule):
-    """Samples that cannot be believed: a ``stuck`` sensor, many ``invalid`` readings, a clock with a ``skew``."""
+    """
+    Samples that cannot be believed.
+
+    A ``stuck`` sensor, many ``invalid`` readings, a clock with a ``skew``, a node of which two hosts speak
+    (``doubled``), samples that are ``repeated``, counters that go ``backwards``.
+    """
 
     on: Literal["quality"]
-    check: Literal["stuck", "invalid", "skew"]
+    check: Literal["stuck", "invalid", "skew", "doubled", "repeated", "backwards"]
     metrics: tuple[str, ...] = ()
     for_seconds: float = Field(600.0, gt=0)
-    count: int = Field(10, ge=1)  # of invalid readings within ``for_seconds``
+    count: int = Field(10, ge=1)  # within ``for_seconds``: of invalid readings, of minutes with repeats or falls
 
 
 class EventRule(_Rule):

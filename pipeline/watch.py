@@ -19,6 +19,7 @@ from coldaisle.state import Kept, State, Stateful
 from coldaisle.topology import Entity, Relation, RelationKind, Topology
 from coldaisle.words_json import event_from_json, event_to_json
 from pipeline.court import Court
+from pipeline.doubles import Doubles
 from pipeline.engine_settings import EngineSettings
 from pipeline.evidence import Evidence
 from pipeline.findings import Findings
@@ -83,6 +84,7 @@ class Watch:
         self._groups = PeerGroups(table, topology)
         self._limits = Limits(table, self.rounds, evidence, findings, rules.metric_rules())
         self._quality = Quality(table, self.rounds, evidence, findings, rules.quality_rules())
+        self._doubles = Doubles(table, self._ingest, findings, rules.quality_rules())
         self._silences = Silences(table, findings, rules, settings)
         self._court = court(self._groups)
         self._stale_sources: set[int] = set()
@@ -106,7 +108,7 @@ class Watch:
         """Take samples that arrived at ``now`` (Unix ns); return what the ticks that closed show."""
         samples = self._columns(batch)
         self._admit()
-        found: list[Anomaly] = []
+        found = self._doubles.hear(batch)
         if len(samples.ids):
             arrived = self._ingest.accept(samples, now, self._closed or None)
             found += self._quality.complain(arrived.invalid, arrived.skewed, now)
@@ -147,6 +149,7 @@ class Watch:
             "rounds": self.rounds,
             "limits": self._limits,
             "quality": self._quality,
+            "doubles": self._doubles,
             "silences": self._silences,
             "watch": self,
         }
@@ -250,7 +253,7 @@ class Watch:
             found += self._limits.check(samples)
             found += self._quality.note(samples)
             found += self._court.hear(tick.end, samples)
-        return found + self._quality.check(tick.end)
+        return found + self._quality.check(tick.end) + self._doubles.check(tick.end)
 
     def _ends(self, ids: Ids) -> NDArray[np.int64]:
         """Return where each run of samples of one entity ends: enough to know who was heard, and when."""

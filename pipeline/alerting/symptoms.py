@@ -27,7 +27,10 @@ class Symptom(StrEnum):
 # Words of a rule's or a metric's name, the first hit decides: what is specific stands before what is general.
 _WORDS: Final = (
     (Symptom.SILENCE, ("silen", "no_telemetry", "stale", "collector_up", "agent")),
-    (Symptom.SENSOR, ("stuck", "invalid", "implausible", "out_of_range", "skew", "clock_skew", "sensor_bad")),
+    (
+        Symptom.SENSOR,
+        ("stuck", "invalid", "implausible", "out_of_range", "skew", "sensor_bad", "doubled", "repeated", "backwards"),
+    ),
     (Symptom.DEVICE, ("xid", "ecc", "remap", "nvlink", "gpu_count", "pcie", "off_the_bus", "retire", "battery")),
     (
         Symptom.THERMAL,

@@ -120,13 +120,15 @@ class Alerter:
 
     # -- restarts ---------------------------------------------------------------------------------------------------
 
-    def resume(self) -> str | None:
+    def resume(self, now: int) -> str | None:
         """
-        Go on from the state that was kept; return its position, None where there is none or it is unreadable.
+        Go on from the state that was kept, else as ``restore``; return the position beside it, if there is one.
 
         Raises Transient.
         """
-        position = self._state.load()
+        position, filled = self._state.load()
+        if not filled:
+            self.restore(now)
         for case in self._state.changed_by_others:
             self._people.adopt_changes(case, case.incident, case.incident.updated_at)
         return position

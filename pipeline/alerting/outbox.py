@@ -26,7 +26,8 @@ class OutboxSettings:
     """How patiently notifications are delivered."""
 
     batch: int = 20
-    lease_seconds: float = 300.0  # longer than a batch of the slowest notifier, so that no other worker sends it too
+    lease_seconds: float = 45.0  # work_seconds and one slow answer; what a killed worker had in hand waits so long
+    work_seconds: float = 15.0  # after this what is left of a batch is given back, before somebody else takes it
     poll_seconds: float = 0.5
     first_backoff_seconds: float = 2.0
     max_backoff_seconds: float = 300.0
@@ -120,7 +121,14 @@ class OutboxWorker:
         if receivers is not None and all(self._resting_until.get(name, 0) > now for name in receivers):
             return 0
         due = self._store.lease(now, self._settings.batch, self._settings.lease_seconds, receivers)
-        return sum(self._deliver(notification, now) for notification in due)
+        until = now + round(self._settings.work_seconds * SECOND)
+        taken = 0
+        for notification in due:
+            if self._clock.now() > until:
+                self._store.settle(notification)  # as it was: only its lease ends
+                continue
+            taken += self._deliver(notification, now)
+        return taken
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set, with one thread a receiver; return when all have ended."""

@@ -159,11 +159,8 @@ class AlertRole:
 
     def _load(self) -> None:
         self._alerter.begin_anew()
-        text = self._alerter.resume()
-        position = None if text is None else Position.of(text)
-        if position is None:
-            self._alerter.restore(self._clock.now())
-        self._order.start(position, self._clock.now())
+        text = self._alerter.resume(self._clock.now())
+        self._order.start(_position(text), self._clock.now())
         self._saved, self._unsaved = self._order.decided, False
         # Of a partition without a saved offset nothing was worked off: this process reads it from where it began.
         start = {**self._firsts, **self._order.position().next}
@@ -241,3 +238,14 @@ class AlertRole:
         self._saved, self._unsaved = self._order.decided, False
         if self._settings.commits:
             self._consumer.commit(dict(self._order.position().next))
+
+
+def _position(text: str | None) -> Position | None:
+    """What cannot be read counts as nothing: the log is read from where the bus begins."""
+    if text is None:
+        return None
+    try:
+        return Position.of(text)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _LOG.warning("how far the bus was read is unreadable (%s): all that it keeps is read again", error)
+        return None

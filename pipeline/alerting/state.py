@@ -22,13 +22,12 @@ from pipeline.alerting.track import Track
 ROLE = "alert"
 VERSION = 1
 _LOG = logging.getLogger(__name__)
-_DESK, _TOPOLOGY, _TRACK, _CASE = "desk", "topology", "track/", "case/"
+_POSITION, _DESK, _TOPOLOGY, _TRACK, _CASE = "position", "desk", "topology", "track/", "case/"
 
 
 @dataclass(frozen=True)
 class _DeskRecord:
     version: int
-    position: str
     cases: tuple[str, ...]
     waiting: tuple[str, ...]
     over: Mapping[str, tuple[int, ResolveReason | None]]
@@ -114,7 +113,7 @@ class StateKeeper:
         names = {id(track): name for name, track in named.items()}
         fresh = [(name, track) for name, track in named.items() if track.changed or name not in self._tracks]
         small = {_CASE + key: _dump(_case_out(case, names)) for key, case in self._desk.papers.cases.items()}
-        small[_DESK] = _dump(self._desk_out(position, names))
+        small[_DESK], small[_POSITION] = _dump(self._desk_out(names)), position
         version = self._desk.graph.topology.version
         if version != self._topology_version:
             small[_TOPOLOGY] = _dump(self._topology_out())
@@ -135,26 +134,35 @@ class StateKeeper:
                 track.changed = False
             self._pending = None
 
-    def load(self) -> str | None:
-        """Fill the desk from the store; return the position, None where nothing can be read. Raises Transient."""
+    def load(self) -> tuple[str | None, bool]:
+        """
+        Fill the desk from the store; return the position, and whether the desk could be filled. Raises Transient.
+
+        Another version's state, or a damaged one, is refused; the position is good all the same.
+        """
         parts = self._desk.store.state(ROLE)
+        position = parts.get(_POSITION)
         if _DESK not in parts:
-            return None
+            return position, False
         try:
             version = json.loads(parts[_DESK]).get("version")
             if version != VERSION:
                 raise ValueError(f"it has version {version}, this Coldaisle knows {VERSION}")
-            return self._load(parts)
+            self._load(parts)
+            return position, True
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             _LOG.warning(
-                "the state of role %s cannot be read (%s): it is rebuilt from the incidents and the bus", ROLE, error
+                "the state of role %s cannot be read (%s): it is rebuilt from the open incidents; alerts that "
+                "waited for company are lost unless they are announced again",
+                ROLE,
+                error,
             )
             self._desk.stats.add("alerting_states_refused_total")
             self._told = {part: "" for part in parts if not part.startswith(_TRACK)}
             self._tracks = frozenset(part.removeprefix(_TRACK) for part in parts if part.startswith(_TRACK))
-            return None
+            return position, False
 
-    def _load(self, parts: Mapping[str, str]) -> str:
+    def _load(self, parts: Mapping[str, str]) -> None:
         desk, papers = self._desk, self._desk.papers
         record: _DeskRecord = _read(_DeskRecord, parts[_DESK])
         records = {key: _read(_CaseRecord, parts[_CASE + key]) for key in record.cases}
@@ -189,7 +197,6 @@ class StateKeeper:
         self._tracks = frozenset(tracks)
         for track in tracks.values():
             track.changed = False
-        return record.position
 
     def _named(self) -> dict[str, Track]:
         """Every alert by its fingerprint; what only an incident still knows, by fingerprint and incident."""
@@ -201,11 +208,10 @@ class StateKeeper:
                     named[f"{print_}@{key}"] = track
         return named
 
-    def _desk_out(self, position: str, names: Mapping[int, str]) -> _DeskRecord:
+    def _desk_out(self, names: Mapping[int, str]) -> _DeskRecord:
         papers = self._desk.papers
         return _DeskRecord(
             version=VERSION,
-            position=position,
             cases=tuple(papers.cases),
             waiting=tuple(names[id(track)] for track in papers.waiting.values()),
             over=papers.over,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping
 
 from coldaisle.anomaly import Anomaly
 from coldaisle.bus import ANOMALIES, EVENTS, Message, Partition, partition_of
@@ -49,6 +50,16 @@ class MessageLog:
                 twin._append(partition, old.value, old.key, log[-1].timestamp)
         return twin
 
+    def delayed(self, chance: random.Random, most_seconds: float) -> MessageLog:
+        """Return this log where everything was appended later by up to so much, and partitions interleave otherwise."""
+        twin = MessageLog()
+        for partition, log in self.partitions.items():
+            stamp = 0
+            for message in log:
+                stamp = max(stamp, message.timestamp + seconds(chance.uniform(0, most_seconds)))
+                twin._append(partition, message.value, message.key, stamp)
+        return twin
+
     def _append(self, partition: Partition, value: bytes, key: bytes, stamp: int) -> None:
         log = self.partitions[partition]
         log.append(Message(partition, len(log), key, value, {}, stamp))
@@ -75,7 +86,8 @@ class LogReader:
         self._chance.shuffle(partitions)
         for partition in partitions:
             count = self._chance.randint(0, self._at_most)
-            messages = self._visible(partition)[self.positions[partition] :][:count]
+            first = self.positions[partition]
+            messages = self._log.partitions[partition][first : min(first + count, self._end(partition))]
             self.positions[partition] += len(messages)
             found += messages
         return found[:max_messages]
@@ -84,7 +96,7 @@ class LogReader:
         """Return how many messages wait in each partition."""
         if self.away:
             raise Transient("the bus is away")
-        return {each: len(self._visible(each)) - position for each, position in self.positions.items()}
+        return {each: self._end(each) - position for each, position in self.positions.items()}
 
     def seek(self, next_offsets: Mapping[Partition, int]) -> None:
         """Go on elsewhere."""
@@ -102,9 +114,9 @@ class LogReader:
         """Let go."""
         self.away = True
 
-    def _visible(self, partition: Partition) -> Sequence[Message]:
-        now = self._clock.now()
-        return [message for message in self._log.partitions[partition] if message.timestamp <= now]
+    def _end(self, partition: Partition) -> int:
+        """Return one after the newest offset that is there by now."""
+        return bisect_right(self._log.partitions[partition], self._clock.now(), key=lambda one: one.timestamp)
 
 
 def seconds(value: float) -> int:

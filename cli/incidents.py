@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +22,11 @@ from coldaisle.clock import Clock, SystemClock
 from coldaisle.errors import ConfigError, Permanent, Transient
 from coldaisle.incident import Incident, IncidentState, ResolveReason
 from coldaisle.severity import Severity
-from coldaisle.store import IncidentQuery
+from coldaisle.store import IncidentQuery, Notification
 from coldaisle.store.incident_json import incident_to_public
 
 if TYPE_CHECKING:
+    from cli.settings import Settings
     from coldaisle.store.sql import SqlIncidentStore
 
 FOLDER_VARIABLE = "COLDAISLE_STATE"
@@ -37,8 +38,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 _EPILOG = f"""\
-The incidents are read from incidents.sqlite in --data DIR, else the folder that --config F names,
-else ${FOLDER_VARIABLE}, else ./data. An id may be cut short as long as it stays unambiguous.
+The incidents are read from incidents.sqlite in --data DIR, else from the database or the folder that --config F
+names, else ${FOLDER_VARIABLE}, else ./data. An id may be cut short as long as it stays unambiguous.
+What ack, resolve and reopen do is told to the receivers that --config F names, without it to those that were
+told of the incident before.
 
 exit codes:
   0  done
@@ -123,20 +126,28 @@ def run(args: argparse.Namespace, clock: Clock | None = None) -> int:
     handler = handlers.get(args.action, _act)
     if args.action in ("list", "export"):
         _query(args, now)  # a wrong filter is told before a database is opened
-    from coldaisle.store.sql import open_incidents
-
-    with closing(open_incidents(_folder(args), create=False)) as store:
+    with closing(_opened(args)) as store:
         return handler(store, args, now)
 
 
-def _folder(args: argparse.Namespace) -> Path:
-    if args.data is not None:
-        return Path(args.data)
-    if args.config is not None:
-        from cli.settings import read
+def _settings(args: argparse.Namespace) -> Settings | None:
+    if args.config is None:
+        return None
+    from cli.settings import read
 
-        return read(args.config).storage.folder
-    return Path(os.environ.get(FOLDER_VARIABLE, "data"))
+    return read(args.config)
+
+
+def _opened(args: argparse.Namespace) -> SqlIncidentStore:
+    from coldaisle.store.sql import connect_incidents, open_incidents
+
+    settings = _settings(args)
+    if settings is not None:
+        if settings.storage.incidents:
+            return connect_incidents(settings.storage.incidents, settings.storage.incidents_password, upgrade=False)
+        return open_incidents(settings.storage.folder, create=False)
+    folder = Path(os.environ.get(FOLDER_VARIABLE, "data")) if args.data is None else Path(args.data)
+    return open_incidents(folder, create=False)
 
 
 def _query(args: argparse.Namespace, now: int) -> IncidentQuery:
@@ -185,7 +196,8 @@ def _act(store: SqlIncidentStore, args: argparse.Namespace, now: int) -> int:
         if incident is None:
             return 1
         try:
-            stored = store.save(_changed(incident, args, now, actor, until))
+            changed = _changed(incident, args, now, actor, until)
+            stored = store.save(changed, _messages(store, changed, args, now))
         except Permanent as error:
             print(f"coldaisle: {error}", file=sys.stderr)
             return 1
@@ -211,6 +223,26 @@ def _changed(incident: Incident, args: argparse.Namespace, now: int, actor: str,
             return incident.resolved(now, actor, ResolveReason(args.reason), args.note)
         case _:
             return incident.reopened(now, actor, args.note)
+
+
+_TOLD = {"ack": "acknowledged", "resolve": "resolved", "reopen": "reopened"}  # as the pages and the API do
+
+
+def _messages(store: SqlIncidentStore, changed: Incident, args: argparse.Namespace, now: int) -> Sequence[Notification]:
+    """What people are told of an action; it is written with it, and the running Coldaisle delivers it."""
+    from pipeline.alerting.outbox import notifications_for, source_of
+
+    kind = _TOLD.get(args.action)
+    if kind is None:
+        return ()
+    before = store.notifications(changed.id, limit=1000)
+    settings = _settings(args)
+    if settings is None:
+        receivers = sorted({one.receiver for one in before})
+    else:
+        wanting = [one for one in settings.receivers if changed.severity.value in one.severities]
+        receivers = [one.name for one in wanting]
+    return notifications_for(changed, kind, receivers, now, source_of(before))
 
 
 def _export(store: SqlIncidentStore, args: argparse.Namespace, now: int) -> int:

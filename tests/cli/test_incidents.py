@@ -143,6 +143,47 @@ def test_an_incident_is_taken_given_back_closed_and_opened_again(capsys: pytest.
     assert timeline[-1]["actor"] == "ben"
 
 
+def test_what_people_do_is_told_to_those_who_were_told_before(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    for words in (("ack", "abc1", "--as", "ann"), ("unack", "abc1"), ("resolve", "abc1"), ("reopen", "abc1")):
+        assert asked(capsys, *words)[0] == 0
+    assert asked(capsys, "ack", "def")[0] == 0  # of this one nobody was told
+    store = open_incidents(folder)
+    told = [(one.incident_id, one.receiver, one.kind, one.state) for one in reversed(store.notifications())]
+    store.close()
+    assert told[1:] == [
+        ("abc11111", "oncall", kind, NotificationState.WAITING) for kind in ("acknowledged", "resolved", "reopened")
+    ]
+
+
+def test_with_settings_what_people_do_is_told_to_the_receivers_that_want_its_severity(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    config = folder / "up.toml"
+    config.write_text(
+        """
+[storage]
+folder = "."
+[[receiver]]
+name = "pager"
+url = "http://127.0.0.1:9/"
+severities = ["page"]
+[[receiver]]
+name = "chat"
+url = "http://127.0.0.1:9/"
+"""
+    )
+    assert asked(capsys, "resolve", "abc1", "--config", str(config), "--as", "ann")[0] == 0
+    assert asked(capsys, "resolve", "abc2", "--config", str(config), "--as", "ann")[0] == 0
+    store = open_incidents(folder)
+    told = {(one.incident_id, one.receiver, one.kind) for one in store.notifications() if one.kind != "opened"}
+    body = json.loads(store.notifications()[0].body)
+    store.close()
+    assert told == {
+        ("abc11111", "pager", "resolved"), ("abc11111", "chat", "resolved"), ("abc22222", "chat", "resolved"),
+    }  # fmt: skip
+    assert (body["type"], body["data"]["state"]) == ("incident.resolved", "resolved")
+
+
 def test_export_writes_json_lines_and_csv(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     lines = asked(capsys, "export")[1].splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["abc11111", "abc22222", "def33333"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from cli.lag import Behind, LagMeter
 from cli.service import Stop, Worker
 from cli.settings import Settings
 from cli.shown import Shown
@@ -105,23 +106,41 @@ def house(
             alert.finish(wait_ns)
             alert.close()
 
-        stack.enter_context(Worker("alert", alert.step, stop, last_words, heard.lag))
+        stack.enter_context(
+            Worker("alert", _metered(heard.behind, AlertRole.group, stats, alert.step), stop, last_words, heard.lag)
+        )
         reader = Reader(DeadLetters(bus.producer(), stats), stats)
         kept = bus.consumer(Storer.topics, Storer.group)
         store = Storer(kept, metrics, reader, clock, settings.storage.flush_seconds)
-        stack.enter_context(Worker("store", store.step, stop, store.close, kept.lag))
+        stack.enter_context(
+            Worker("store", _metered(kept.behind, Storer.group, stats, store.step), stop, store.close, kept.lag)
+        )
         reader = Reader(DeadLetters(bus.producer(), stats), stats)
         judged = bus.consumer(Scorer.topics, Scorer.group)
         score = Scorer(judged, bus.producer(), engine, reader, clock, stats)
         if isinstance(clock, SystemClock):
             score.notice_sleep(_ASLEEP_SECONDS)
-        stack.enter_context(Worker("score", lambda: shown.after(score.step()), stop, score.close, judged.lag))
+        stack.enter_context(
+            Worker(
+                "score",
+                _metered(judged.behind, Scorer.group, stats, lambda: shown.after(score.step())),
+                stop,
+                score.close,
+                judged.lag,
+            )
+        )
         keeper = Keeper(metrics, clock, settings.storage.retention_days)
         stack.enter_context(Worker("retention", keeper.step, stop))
         repaired = list(metrics.repaired)
         if under_way:
             repaired.append(f"{under_way} notifications were under way when the last run ended; they are sent again")
         yield House(address, bus, stats, metrics, incidents, tuple(repaired), judged.lag)
+
+
+def _metered(behind: Behind, group: str, stats: SelfStats, step: Callable[[], object]) -> Callable[[], object]:
+    """Return ``step`` that tells now and then how far behind it is."""
+    meter = LagMeter(behind, group, stats, lambda _reason: None)
+    return lambda: meter.after(step())
 
 
 def _incidents(folder: Path) -> SqlIncidentStore:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
@@ -62,19 +62,24 @@ def _set(document: Any, model: type[BaseModel], path: list[str], text: str, vari
             annotation = next((inner for inner in get_args(annotation) if inner is not Ellipsis), None)
         else:
             key, annotation = word, _field(annotation, word, variable)
+        if not isinstance(place, (dict, list)):
+            raise ConfigError(f"{variable}: {'.'.join(path[:depth])} is a value in the file, not a section")
         if last:
             place[key] = _value(annotation, text)
         elif isinstance(place, list):
             place = place[key]
         else:
             place = place.setdefault(key, {})
-        if not last and not isinstance(place, (dict, list)):
-            raise ConfigError(f"{variable}: {'.'.join(path[: depth + 1])} is a value, not a section")
     return ".".join(path)
 
 
 def _field(annotation: Any, word: str, variable: str) -> Any:
     """Return what a section says of its key ``word``; None where the section's keys are free."""
+    origin = get_origin(annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return get_args(annotation)[1]
+    if annotation is not None and _section(annotation) is None:
+        raise ConfigError(f"{variable}: {word!r} stands behind a key that holds a value, not a section")
     section = _section(annotation)
     if section is None:
         return None
@@ -110,6 +115,6 @@ def _holds_text(annotation: Any) -> bool:
     arguments = get_args(annotation)
     if not arguments:
         return isinstance(annotation, type) and issubclass(annotation, _TEXT)
-    if getattr(annotation, "__origin__", None) in (tuple, list, dict, set, frozenset):
+    if isinstance(origin := get_origin(annotation), type) and issubclass(origin, Collection):
         return False
     return any(_holds_text(inner) for inner in arguments)

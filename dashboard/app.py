@@ -99,6 +99,7 @@ def serve(app: ASGIApp, host: str, port: int) -> Iterator[str]:
     bound = listener.getsockname()[1]
     config = uvicorn.Config(
         app,
+        log_config=None,  # the process has set its logs up; the server's own handlers would go round them
         log_level="warning",
         access_log=False,
         lifespan="off",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from coldaisle.live import LiveView
+from coldaisle.series import Labels
 from coldaisle.store import NotificationState
 from dashboard import components, silencing, words
 from dashboard.callbacks import on
@@ -62,6 +64,7 @@ def _content(reader: Reader, address: Address) -> Any:
             html.Div(
                 [
                     components.section("Collectors", _collectors(live)),
+                    components.section("Messages that wait, by role", _waiting(reader)),
                     components.section("Dropped and failed, by reason", _drops(reader)),
                     components.section("Notifications", _outbox(reader)),
                     components.section("Silences in force", _silences(reader, address)),
@@ -105,6 +108,23 @@ def _collectors(live: LiveView | None) -> Any:
         for name, up, total in rows
     ]
     return _pairs(lines, ("Collector", "Answers"))
+
+
+def _waiting(reader: Reader) -> Any:
+    rows = lags(reader.backends.stats.rows())
+    if not rows:
+        return html.P("Not told yet.", className="muted")
+    return _pairs([(f"{group} of {topic}", f"{lag:,}") for group, topic, lag in rows], ("Role", "Wait"), number=True)
+
+
+def lags(rows: Iterable[tuple[str, Labels, float]]) -> list[tuple[str, str, int]]:
+    """Return (group, topic, messages): of whole groups where they are told, else of this process."""
+    rows = list(rows)
+    for metric in ("group_lag_messages", "bus_lag_messages"):
+        found = [(dict(pairs), value) for name, pairs, value in rows if name == metric]
+        if found:
+            return sorted((labels["group"], labels["topic"], round(value)) for labels, value in found)
+    return []
 
 
 def _drops(reader: Reader) -> Any:

@@ -17,8 +17,8 @@ _LOG = logging.getLogger(__name__)
 Reject = Callable[[bytes, str], None]
 """Takes a line that InfluxDB will never accept, and why."""
 
-_DROPPED = re.compile(r"dropped=(\d+)")
-_TOO_OLD = "beyond retention policy"
+_DROPPED = re.compile(r"dropped[= ](\d+)")
+_TOO_OLD = re.compile("(beyond|outside) retention policy")  # the words differ between releases of InfluxDB 2
 
 
 class _Refused(NamedTuple):
@@ -31,6 +31,7 @@ class Delivery:
 
     def __init__(self, server: InfluxServer, stats: SelfStats, reject: Reject | None = None) -> None:
         self._server, self._stats, self._reject = server, stats, reject
+        self.most_lines = server.config.batch_samples
         stats.describe("store_lines_dropped_total", "counter", "Lines that InfluxDB refused for good, by reason.")
 
     def send(self, bucket: str, lines: bytes) -> None:
@@ -64,7 +65,7 @@ class Delivery:
         while waiting:
             part, why = waiting.pop()
             dropped = _DROPPED.search(str(why)) if isinstance(why, RefusedLines) else None
-            if dropped and _TOO_OLD in str(why):
+            if dropped and _TOO_OLD.search(str(why)):
                 # InfluxDB took the others. Nothing to keep: it would delete these lines now.
                 self._stats.add("store_lines_dropped_total", int(dropped[1]), reason="older than the bucket keeps")
             elif len(part) == 1 or (dropped and int(dropped[1]) == len(part)):

@@ -97,7 +97,8 @@ def _tables_of(block: bytes) -> Iterator[Table]:
     types = {name: _TYPES.get(name, pa.string()) for name in header}
     try:
         options = pc.ConvertOptions(column_types=types, strings_can_be_null=False)
-        read = pc.read_csv(io.BytesIO(block), convert_options=options).combine_chunks()
+        read = pc.read_csv(io.BytesIO(block), pc.ReadOptions(use_threads=False), convert_options=options)
+        read = read.combine_chunks()
     except pa.ArrowInvalid as error:
         raise Permanent(f"InfluxDB's answer cannot be read: {str(error)[:200]}") from error
     if not read.num_rows:

@@ -53,9 +53,9 @@ def decode(text: str) -> str:
 
 def encode_name(name: str) -> str:
     """Return the tag of a label's name. Names that InfluxDB keeps for itself have their first letter encoded."""
-    if name in _RESERVED or name.startswith(("_", "#")):
-        return f"%{ord(name[0]):02X}{encode(name[1:]) if name[1:] else ''}"
-    return encode(name)
+    if name in _RESERVED or name.startswith(("_", "#", "$")):
+        return f"%{ord(name[0]):02X}{encode_name(name[1:]) if name[1:] else ''}"
+    return encode(name).replace("@", "%40")  # 2.7 finds no row by a tag whose name holds it
 
 
 def encode_metric(metric: str) -> str:

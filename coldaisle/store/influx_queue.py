@@ -23,7 +23,11 @@ _SEGMENT_BYTES = 8 << 20
 
 
 class Queued(NamedTuple):
-    """A batch that has not reached InfluxDB: gzipped lines for a bucket, and the span of their times (ns)."""
+    """
+    A batch that has not reached InfluxDB: gzipped lines for a bucket, and the span of their times (ns).
+
+    Bodies may be joined: several gzip members one after another are gzip, too (RFC 1952, 2.2).
+    """
 
     bucket: str
     body: bytes
@@ -121,9 +125,22 @@ class WriteQueue:
                 self._delete(path)
         return self._read[0] if self._read else None
 
-    def done(self) -> None:
-        """Forget the oldest batch: it is durable elsewhere."""
-        self._read.popleft()
+    def oldest_run(self, most_lines: int) -> list[Queued]:
+        """Return the oldest batch and those after it that may go in one request: one bucket, about so many lines."""
+        first = self.oldest()
+        run: list[Queued] = []
+        lines = 0
+        for batch in self._read if first else ():
+            if run and (batch.bucket != run[0].bucket or lines + batch.lines > most_lines):
+                break
+            run.append(batch)
+            lines += batch.lines
+        return run
+
+    def done(self, count: int = 1) -> None:
+        """Forget the oldest ``count`` batches of those that ``oldest_run`` returned: they are durable elsewhere."""
+        for _ in range(count):
+            self._read.popleft()
         if not self._read and self._reading is not None:
             self._delete(self._reading)
 

@@ -59,7 +59,7 @@ class InfluxWriter:
         ``delivered`` is told what InfluxDB took.
         """
         self._delivery, self._lines, self._queue, self._stats = delivery, lines, queue, stats
-        self._delivered = delivered
+        self._delivered, self._most_lines = delivered, delivery.most_lines
         self._changed = threading.Condition()
         self._formatting = threading.Lock()
         self._waiting: deque[Batch] = deque()
@@ -188,19 +188,20 @@ class InfluxWriter:
 
     def _send_next(self) -> None:
         with self._changed:
-            queued = self._queue.oldest() if self._queue else None
-            batch = self._waiting[0] if queued is None and self._waiting else None
-        if queued is not None:
-            self._delivery.send_zipped(queued.bucket, queued.body)
-            self._delivered(queued)
+            queued = self._queue.oldest_run(self._most_lines) if self._queue else []
+            batch = self._waiting[0] if not queued and self._waiting else None
+        if queued:
+            self._delivery.send_zipped(queued[0].bucket, b"".join(each.body for each in queued))
+            for each in queued:
+                self._delivered(each)
         elif batch is not None:
             self._delivery.send(batch.bucket, self._body(batch))
             self._delivered(batch)
         with self._changed:
-            if queued is not None:
+            if queued:
                 assert self._queue is not None
-                self._queue.done()
-            elif batch is not None and self._waiting and self._waiting[0] is batch:
-                # It may have gone to the disk meanwhile; then it is sent once more, which is harmless.
+                self._queue.done(len(queued))
+            elif self._waiting and self._waiting[0] is batch:
+                # Else it has gone to the disk meanwhile and is sent once more, which is harmless.
                 self._waiting.popleft()
             self._changed.notify_all()

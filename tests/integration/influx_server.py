@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,7 @@ from typing import Any, Self
 import pytest
 from pydantic import SecretStr
 
+from coldaisle.clock import rfc3339
 from coldaisle.store.influx_settings import InfluxConfig
 
 BUILD = Path(__file__).resolve().parents[2] / "deploy" / "build-influxd.sh"
@@ -120,6 +123,52 @@ class InfluxProcess:
         """Return a token with these permissions only."""
         org = self.get("/api/v2/orgs")["orgs"][0]["id"]
         return str(self.post("/api/v2/authorizations", {"orgID": org, "permissions": list(permissions)})["token"])
+
+    def may(self, action: str, kind: str) -> dict[str, Any]:
+        """Return one permission for ``token``."""
+        org = self.get("/api/v2/orgs")["orgs"][0]["id"]
+        return {"action": action, "resource": {"type": kind, "orgID": org}}
+
+    def write_lines(self, bucket: str, lines: str) -> None:
+        """Write as anybody else might."""
+        path = f"/api/v2/write?org={ORG}&bucket={bucket}"
+        self._ask(urllib.request.Request(self.url + path, lines.encode(), method="POST"), TOKEN)
+
+    def run_task(self, name: str, scheduled_for: int) -> None:
+        """Run a task as if it were ``scheduled_for`` (ns); return when it has run."""
+        (task,) = self.get(f"/api/v2/tasks?name={urllib.parse.quote(name)}")["tasks"]
+        runs = f"/api/v2/tasks/{task['id']}/runs"
+        run = self.post(runs, {"scheduledFor": rfc3339(scheduled_for)})
+        deadline = time.monotonic() + 30
+        while (state := self._run_state(f"{runs}/{run['id']}")) not in ("success", "failed"):
+            assert time.monotonic() < deadline, f"{name} did not run: {state}"
+            time.sleep(0.05)
+        assert state == "success", self.get(f"{runs}/{run['id']}")
+
+    def windows(self, bucket: str, start: int, stop: int) -> dict[int, dict[str, float]]:
+        """Return the fields of the windows in [start, stop), by their beginning (ns); of one series."""
+        flux = (
+            f'from(bucket: "{bucket}") |> range(start: time(v: {start}), stop: time(v: {stop}))'
+            " |> toFloat() |> map(fn: (r) => ({r with at: int(v: r._time)}))"
+            ' |> keep(columns: ["at", "_field", "_value"])'
+        )
+        body = json.dumps({"query": flux, "dialect": {"annotations": []}}).encode()
+        request = urllib.request.Request(f"{self.url}/api/v2/query?org={ORG}", body, method="POST")
+        request.add_header("Content-Type", "application/json")
+        request.add_header("Authorization", f"Token {TOKEN}")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            rows = csv.DictReader(line for line in answer.read().decode().splitlines() if line)
+            found: dict[int, dict[str, float]] = {}
+            for row in rows:
+                if row["_field"] != "_field":
+                    found.setdefault(int(row["at"]), {})[row["_field"]] = float(row["_value"])
+        return dict(sorted(found.items()))
+
+    def _run_state(self, path: str) -> str:
+        try:
+            return str(self.get(path)["status"])
+        except urllib.error.HTTPError as error:
+            return str(error.code)  # between its end and its log it is nowhere for a moment
 
     def _ask(self, request: urllib.request.Request, token: str) -> Any:
         request.add_header("Authorization", f"Token {token}")

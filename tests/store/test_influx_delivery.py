@@ -54,10 +54,16 @@ def test_a_batch_that_is_wholly_refused_costs_one_request(caplog: pytest.LogCapt
     assert len(told) == 100
 
 
-def test_lines_older_than_the_bucket_keeps_are_counted_and_nobody_is_bothered() -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        "partial write: points beyond retention policy dropped=3",
+        "partial write: dropped 3 points outside retention policy of duration 168h0m0s - oldest point m_watts at 1970",
+    ],
+)
+def test_lines_older_than_the_bucket_keeps_are_counted_and_nobody_is_bothered(message: str) -> None:
     told: list[tuple[bytes, str]] = []
     stats = SelfStats()
-    message = "partial write: points beyond retention policy dropped=3"
     with StandIn(lambda _: Refusal(422, message)) as stand_in:
         delivery(stand_in, told, stats).send("coldaisle", BODY)
         assert stand_in.requests == 1

@@ -40,6 +40,19 @@ def test_what_went_in_first_comes_out_first_and_then_it_is_empty(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
+def test_small_batches_of_one_bucket_leave_together(tmp_path: Path) -> None:
+    queue = WriteQueue(tmp_path, MOST, SelfStats())
+    assert queue.oldest_run(100) == []
+    several = [Queued("a", b"1", 40, 0, 0), Queued("a", b"2", 60, 0, 0), Queued("a", b"3", 1, 0, 0)]
+    several += [Queued("b", b"4", 500, 0, 0), Queued("b", b"5", 1, 0, 0)]
+    for each in several:
+        queue.append(each)
+    for run in (several[:2], several[2:3], several[3:4], several[4:]):
+        assert queue.oldest_run(100) == run
+        queue.done(len(run))
+    assert not queue
+
+
 def test_what_was_synced_is_there_for_the_next_process(tmp_path: Path) -> None:
     first = WriteQueue(tmp_path, MOST, SelfStats())
     first.append(batch(1))

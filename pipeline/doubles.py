@@ -20,7 +20,7 @@ from pipeline.words import span
 
 BY_MINUTE = ("repeated", "backwards")
 """Checks that count in how many different minutes something was seen: once is a restart, again and again is a lie."""
-_FEWEST_CROSSINGS = 6  # a process that is replaced may overlap with the new one for a scrape or two
+_FEWEST_CROSSINGS = 10  # a process that is replaced may overlap with the new one for some scrapes
 _MOST_KEYS = 65_536
 _MOST_SENDERS = 8
 _LOOK_EVERY_NS = 10 * SECOND

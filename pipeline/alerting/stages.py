@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 from coldaisle.alert import fingerprint
@@ -16,6 +17,7 @@ from coldaisle.series import Series, labels
 from coldaisle.topology import Entity, Relation, RelationKind, Topology, kind_of, name_of
 from pipeline.alerting.track import Track
 
+_MOST_COUNTED = 1000
 _LOCAL = frozenset({"gpu", "nic", "port", "psu"})
 
 
@@ -74,7 +76,7 @@ class Deduplicate:
         self._topology = topology
         self._stats = stats
         self._holding: dict[str, Track] = {}
-        self.counted: dict[tuple[str, str], deque[int]] = {}
+        self.counted: dict[tuple[str, str], list[tuple[int, int]]] = {}  # when (ns) and which
         self.tracks: dict[str, Track] = {}
 
     def findings(self, events: Sequence[Event]) -> Iterator[tuple[Anomaly, float]]:
@@ -91,7 +93,7 @@ class Deduplicate:
                 found = rule.finding(event, self._topology)
                 if found is None:
                     continue
-                if found.phase is Phase.CLOSED or self._enough(rule, found):
+                if found.phase is Phase.CLOSED or self._enough(rule, found, event):
                     sensor = event.label("sensor")
                     if sensor is not None:
                         series = Series(event.kind, labels(sensor=sensor))
@@ -100,13 +102,19 @@ class Deduplicate:
                     yield found, rule.hold_seconds
                 break
 
-    def _enough(self, rule: EventRule, found: Anomaly) -> bool:
+    def _enough(self, rule: EventRule, found: Anomaly, event: Event) -> bool:
+        """Whether this event and those before it are so many; one that is delivered twice happened once."""
         if rule.count <= 1:
             return True
-        times = self.counted.setdefault((rule.name, found.entity), deque(maxlen=rule.count))
-        if found.started_at not in times:  # one that is delivered twice happened once
-            times.append(found.started_at)
-        return len(times) == rule.count and times[-1] - times[0] <= rule.window_seconds * SECOND
+        window = round(rule.window_seconds * SECOND)
+        known = self.counted.setdefault((rule.name, found.entity), [])
+        this = (found.started_at, _digest(event))
+        if this in known:
+            return False
+        insort(known, this)
+        before = known[: known.index(this) + 1]
+        known[:] = [one for one in known if one[0] >= known[-1][0] - window][-_MOST_COUNTED:]
+        return len(before) >= rule.count and found.started_at - before[-rule.count][0] <= window
 
     def _job(self, event: Event) -> None:
         """Keep who runs where: a job that starts or ends changes which nodes have something in common."""
@@ -186,10 +194,6 @@ class Deduplicate:
                 found.append(Heard(track, "ended"))
         return found
 
-    def count_of(self, rule: str) -> int:
-        """Return how many events of ``rule`` make a finding; 1 where there is no such rule any more."""
-        return next((one.count for one in self._rules.event_rules() if one.name == rule), 1)
-
     def next_end(self) -> int | None:
         """Return when (ns) the next event's finding ends by itself, or None."""
         return min((track.hold_until or 0 for track in self._holding.values()), default=None)
@@ -221,3 +225,9 @@ class Deduplicate:
         until = anomaly.updated_at + round(hold_seconds * SECOND)
         track.hold_until = max(track.hold_until or 0, until)
         self._holding[track.fingerprint] = track
+
+
+def _digest(event: Event) -> int:
+    """Tell two events of one instant apart by what they say."""
+    text = "\x1f".join((event.code, str(event.labels), event.text, str(sorted(event.attributes.items()))))
+    return int.from_bytes(blake2b(text.encode(), digest_size=6).digest(), "big")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -31,7 +30,7 @@ class _DeskRecord:
     cases: tuple[str, ...]
     waiting: tuple[str, ...]
     over: Mapping[str, tuple[int, ResolveReason | None]]
-    counted: tuple[tuple[str, str, tuple[int, ...]], ...]
+    counted: tuple[tuple[str, str, tuple[tuple[int, int], ...]], ...]
     refreshed_at: int | None
     look_at: int | None
 
@@ -188,7 +187,7 @@ class StateKeeper:
         if record.refreshed_at is not None:
             papers.silences = desk.store.silences(record.refreshed_at)
         for rule, entity, times in record.counted:
-            desk.stage.counted[rule, entity] = deque(times, maxlen=max(1, desk.stage.count_of(rule)))
+            desk.stage.counted[rule, entity] = list(times)
         if topology is not None:
             _learn(desk.graph.topology, topology)
         desk.graph.refresh()

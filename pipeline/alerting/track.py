@@ -134,6 +134,8 @@ class Track:
         known = self.open.get(key)
         if known is not None and known.id == anomaly.id and anomaly.updated_at < known.updated_at:
             return False
+        if known is not None and known.id != anomaly.id and anomaly.id in self.strongest:
+            return False  # an event heard again after later ones
         news = known is None or anomaly.severity.rank > self.severity.rank or self._take_members(anomaly)
         if known is None:
             self._take_members(anomaly)
@@ -173,7 +175,7 @@ class Track:
 
     def end(self, timestamp: int) -> None:
         """Nothing supports the alert any longer."""
-        for anomaly in self.open.values():
+        for anomaly in (*self.open.values(), *self.strongest.values()):
             self.closed[anomaly.id] = None
         self.open.clear()
         self.holding = frozenset()

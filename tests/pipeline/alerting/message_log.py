@@ -40,7 +40,7 @@ class MessageLog:
             again: list[Message] = []
             for message in log:
                 twin._append(partition, message.value, message.key, message.timestamp)
-                if partition.topic == ANOMALIES and chance.random() < share:
+                if chance.random() < share:
                     again.append(message)
                 while again and chance.random() < 0.3:
                     # In their old order, a moment later, between what is new.

@@ -40,8 +40,13 @@ check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter, the rules' own tests
 	$(BIN)/lint-imports
 	$(BIN)/coldaisle check-config config/example.toml
 
-test: $(VENV)/.dev system-packages  ## every test, the ones in a real browser included
-	$(BIN)/pytest
+# The first run on a machine builds an InfluxDB, in the background of the fast tests.
+test: $(VENV)/.dev system-packages  ## every test, the ones with real servers and a real browser included
+	@if ./deploy/build-influxd.sh --if-built >/dev/null 2>&1; then exec $(BIN)/pytest; fi; \
+	./deploy/build-influxd.sh >/dev/null & builder=$$!; \
+	$(BIN)/pytest -m "not integration" || exit 1; \
+	wait $$builder || echo "make: NO TEST WILL MEET A REAL INFLUXDB" >&2; \
+	exec $(BIN)/pytest -m integration
 
 test-fast: $(VENV)/.dev  ## unit, conformance and scenario tests only
 	$(BIN)/pytest -m "not integration"

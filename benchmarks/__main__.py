@@ -13,6 +13,7 @@ BENCHMARKS = {
     "simulator": "a simulated hall of 10,000 GPUs",
     "halls": "how well five simulated halls with faults are judged (ten minutes)",
     "fuzz": "broken messages for every codec; none may crash, hang or fill the memory (--inputs 1000000)",
+    "influx_store": "samples a second into InfluxDB and Parquet, beside influxdb-client alone",
     "incident_store": "questions of a history of 100,000 incidents",
     "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
 }

@@ -40,7 +40,7 @@ class FrameReader:
         2000 or more than a day after the bus received it is poison, so that a message read again is judged
         the same.
         """
-        kind = message.headers.get("content-type")
+        kind = message.headers.get("content-type") if message.headers else None
         if kind is None and message.value.startswith(_ARROW_BEGINS):
             kind = ARROW
         if kind == ARROW:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from hashlib import sha256
 
 from coldaisle.bus import DEADLETTERS, Message, Producer
@@ -47,12 +46,15 @@ class DeadLetters:
         self._by = by
         self._bad = 0
         self._judge_at = least
-        self._senders: OrderedDict[bytes, _Sender] = OrderedDict()
+        self._senders: dict[bytes, _Sender] = {}
         stats.describe("dead_letters_total", "counter", "Messages that could not be read, by topic.")
 
     def good(self, messages: int = 1, key: bytes = b"") -> None:
         """Take note of messages of the sender ``key`` that could be read."""
-        self._sender(key).good += messages
+        sender = self._senders.get(key)
+        if sender is None or sender.good > self._least:
+            sender = self._sender(key)
+        sender.good += messages
 
     def put(self, message: Message, reason: str) -> None:
         """Send a message to the dead letters. Raises Permanent when there are too many, Transient."""
@@ -86,11 +88,10 @@ class DeadLetters:
         known = self._senders.get(key)
         if known is None:
             if len(self._senders) >= _MOST_SENDERS:
-                self._senders.popitem(last=False)
+                self._senders.pop(next(iter(self._senders)))
             known = self._senders[key] = _Sender()
             return known
-        self._senders.move_to_end(key)
-        if known.good + known.bad > 2 * self._least:
+        if known.good + known.bad > self._least:
             # What came long ago counts less and less.
             known.good, known.bad = known.good / 2, known.bad / 2
         return known

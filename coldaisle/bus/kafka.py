@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
 from coldaisle.bus import Watcher
-from coldaisle.bus.kafka_client import Shared, connection, listen_quietly, no_such_topic, ours
+from coldaisle.bus.kafka_client import Shared, connect, connection, listen_quietly, no_such_topic, ours
 from coldaisle.bus.kafka_consumer import KafkaConsumer
 from coldaisle.bus.kafka_producer import KafkaProducer
 from coldaisle.bus.kafka_settings import KafkaConfig
@@ -79,7 +79,7 @@ class KafkaBus:
     def _ask(self, topic: str) -> int:
         options = self._options | {"bootstrap_timeout_ms": round(self._config.away_seconds * 1000)}
         try:
-            admin = KafkaAdminClient(**options)
+            admin = connect(KafkaAdminClient, options)
         except kafka_errors.KafkaTimeoutError as error:
             raise self._shared.away() from error
         except kafka_errors.KafkaError as error:

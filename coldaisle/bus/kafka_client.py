@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
 
 from coldaisle.bus.kafka_settings import KafkaConfig
 from coldaisle.errors import ColdaisleError, ConfigError, Permanent, Transient
@@ -58,6 +59,8 @@ _SIGNS = {
     "alert certificate required": "it asks for our certificate; set bus.kafka.client_cert_file and client_key_file",
     "CERTIFICATE_REQUIRED": "it asks for our certificate; set bus.kafka.client_cert_file and client_key_file",
     "WRONG_VERSION_NUMBER": "it does not speak TLS there; set bus.kafka.security",
+    # A broker that refuses a login says nothing and hangs up; so does one that is spoken to in the wrong way.
+    "socket disconnected": "it hangs up on us: user, password or security is wrong",
     "Name or service not known": "its host name is unknown",
 }
 
@@ -109,6 +112,26 @@ def connection(config: KafkaConfig) -> dict[str, Any]:
         options["sasl_plain_username"] = config.user
         options["sasl_plain_password"] = config.password.get_secret_value()
     return options
+
+
+def connect(make: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """
+    Return the client that ``make`` makes.
+
+    Where it cannot connect, the library leaves a thread and sockets behind for every attempt; they are ended here.
+    """
+    inner: list[KafkaNetClient] = []
+
+    def remember(*words: Any, **more: Any) -> KafkaNetClient:
+        inner.append(KafkaNetClient(*words, **more))
+        return inner[-1]
+
+    try:
+        return make(**options, kafka_client=remember)
+    except Exception:
+        for each in inner:
+            each.close()
+        raise
 
 
 def _tls(config: KafkaConfig) -> ssl.SSLContext:

@@ -15,7 +15,7 @@ from kafka.coordinator.base import MemberState
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from coldaisle.bus import Message, Partition, Watcher
-from coldaisle.bus.kafka_client import Shared, connection, ours
+from coldaisle.bus.kafka_client import Shared, connect, connection, ours
 from coldaisle.bus.kafka_membership import Listener
 from coldaisle.bus.kafka_merge import Merge
 from coldaisle.errors import ColdaisleError, Permanent, Transient
@@ -186,7 +186,7 @@ class KafkaConsumer:
             return self._client
         try:
             counts = {topic: self._shared.partitions(topic) for topic in self._topics}
-            client = Client(**self._options, **self._reading())
+            client = connect(Client, self._options | self._reading())
         except (Transient, kafka_errors.KafkaTimeoutError):
             return None
         except kafka_errors.KafkaError as error:

@@ -12,7 +12,7 @@ from kafka import errors as kafka_errors
 from kafka.partitioner import Partitioner
 
 from coldaisle.bus import partition_of
-from coldaisle.bus.kafka_client import Shared, connection, no_such_topic, ours
+from coldaisle.bus.kafka_client import Shared, connect, connection, no_such_topic, ours
 from coldaisle.errors import Backpressure, Permanent, Transient
 
 _OVERHEAD_BYTES = 200
@@ -146,20 +146,7 @@ class KafkaProducer:
 
     def _connect(self) -> None:
         try:
-            client = Client(
-                **self._options,
-                acks="all",
-                enable_idempotence=True,
-                compression_type=None if self._config.compression == "none" else self._config.compression,
-                partitioner=_OurPartitioner(),
-                batch_size=_BATCH_BYTES,
-                linger_ms=_LINGER_MILLISECONDS,
-                max_request_size=self._config.max_message_bytes,
-                max_block_ms=round(self._config.away_seconds * 1000),
-                delivery_timeout_ms=round(self._config.delivery_seconds * 1000),
-                allow_auto_create_topics=False,
-                metrics_enabled=False,
-            )
+            client = connect(Client, self._options | self._writing())
         except kafka_errors.KafkaError:
             return  # the caller says so, and the next one tries again
         with self._lock:
@@ -167,6 +154,22 @@ class KafkaProducer:
                 self._client = client
                 return
         client.close(timeout=0)
+
+    def _writing(self) -> dict[str, Any]:
+        config = self._config
+        return {
+            "acks": "all",
+            "enable_idempotence": True,
+            "compression_type": None if config.compression == "none" else config.compression,
+            "partitioner": _OurPartitioner(),
+            "batch_size": _BATCH_BYTES,
+            "linger_ms": _LINGER_MILLISECONDS,
+            "max_request_size": config.max_message_bytes,
+            "max_block_ms": round(config.away_seconds * 1000),
+            "delivery_timeout_ms": round(config.delivery_seconds * 1000),
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+        }
 
     def _check(self, topic: str) -> None:
         if topic in self._topics:

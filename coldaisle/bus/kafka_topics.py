@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from coldaisle.bus.kafka_client import Murmurs, connection, listen_quietly, ours
+from coldaisle.bus.kafka_client import Murmurs, connect, connection, listen_quietly, ours
 from coldaisle.bus.kafka_settings import KafkaConfig
 from coldaisle.checkup import Finding, FindingSeverity
 from coldaisle.clock import Clock
@@ -67,7 +67,7 @@ def wanted(config: KafkaConfig, topic: str) -> dict[str, str]:
 
 @contextmanager
 def _admin(config: KafkaConfig) -> Iterator[Any]:
-    admin = KafkaAdminClient(**connection(config))
+    admin = connect(KafkaAdminClient, connection(config))
     try:
         yield admin
     finally:

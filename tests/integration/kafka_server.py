@@ -231,9 +231,14 @@ def fresh_config(server: KafkaServer, partitions: int = 4, **settings: Any) -> K
     return KafkaConfig.model_validate(given | settings)
 
 
-def fresh_bus(server: KafkaServer, stats: SelfStats | None = None, partitions: int = 4, **settings: Any) -> KafkaBus:
+def fresh_bus(
+    server: KafkaServer,
+    stats: SelfStats | None = None,
+    partitions: int = 4,
+    config: KafkaConfig | None = None,
+) -> KafkaBus:
     """Return a bus with topics of its own, made as ``coldaisle doctor --fix`` makes them."""
-    config = fresh_config(server, partitions, **settings)
+    config = config or fresh_config(server, partitions)
     left = [finding for finding in kafka_topics.fix(config, SystemClock()) if finding.severity != "ok"]
     assert left == []
     return KafkaBus(config, stats)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +30,8 @@ from coldaisle.store.influx import InfluxStore
 from coldaisle.store.influx_checkup import check, fix
 from coldaisle.store.influx_settings import InfluxConfig
 from coldaisle.store.influx_tiers import task_name, tiers_of
-from tests.integration.influx_server import InfluxProcess, config_of
+from tests.integration.influx_server import TOKEN, InfluxProcess, config_of
+from tests.integration.programme import ROOT, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("influxdb")]
 NAMES = (f"real{number}" for number in count())
@@ -227,6 +231,40 @@ def test_a_server_that_is_gone_for_a_while_costs_no_sample_and_doubles_none(tmp_
             assert line.values.tolist() == list(map(float, range(writing.written)))
         again.close()
         assert writing.longest_seconds < 12.0
+
+
+def test_what_a_killed_writer_had_flushed_while_the_server_was_away_is_delivered(tmp_path: Path) -> None:
+    """Twice: the writer dies in the midst of it, and the next one begins with what lies on the disk."""
+    with InfluxProcess(tmp_path / "server") as server:
+        config = ready(server, queue=tmp_path / "queue")
+        server.kill()
+        told = json.dumps(config.model_dump(mode="json") | {"token": TOKEN}) + "\n"
+        flushed = 0
+        for turn in range(2):
+            command = [sys.executable, "-m", "tests.integration.influx_writer_process"]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            with subprocess.Popen(command, text=True, cwd=ROOT, env=environment(), **pipes) as writer:
+                assert writer.stdin is not None
+                assert writer.stdout is not None
+                writer.stdin.write(told)
+                writer.stdin.flush()
+                for line in writer.stdout:
+                    flushed = max(flushed, int(line))
+                    if int(line) >= 30 + 20 * turn:
+                        writer.kill()
+                        break
+        server.start()
+        store = InfluxStore(config)
+        deadline = time.monotonic() + 20
+        while list((tmp_path / "queue").glob("*.queue")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        lines = store.query("m_watts", (), 0, START + DAY, max_points=1_000_000)
+        assert len(lines) == 10
+        for line in lines:
+            # At most the flush that nobody heard of is there besides.
+            assert line.values.tolist()[:flushed] == list(map(float, range(flushed)))
+            assert len(line.values) <= flushed + 20
+        store.close()
 
 
 def test_windows_are_made_by_tasks_that_run(influx_server: InfluxProcess) -> None:

@@ -68,13 +68,15 @@ class Evidence:
         self._points = kept.array("points", np.float32, POINTS, self._table.size)
 
     def siblings(self, number: int) -> Ids:
-        """Return the ids of the series compared with ``number``, itself left out."""
+        """Return the ids of the series compared with ``number``, itself left out, ordered by their entities' names."""
         table = self._table
         group = int(table.group[number])
         if group < 0:
             return np.zeros(0, np.int64)
         members = np.flatnonzero((table.group[: table.size] == group) & table.used[: table.size])
-        return np.asarray(members[members != number], np.int64)
+        # By name, not by id: ids follow the order in which series came, and that may differ from run to run.
+        others = sorted(members[members != number].tolist(), key=table.entity_name)
+        return np.array(others, np.int64)
 
     def window(self, number: int, band: Band, by_peers: bool, limit: float | None = None) -> Window:
         """Return the points of a series beside what was expected, and of up to eight siblings."""

@@ -74,8 +74,10 @@ class InOrder:
         self._bus = bus
         self._waiting: list[_Entry] = []
         self._sorted = True
-        self._next: Offsets = {}
-        self._beyond: dict[Partition, set[int]] = {}
+        self._floor: Offsets = {}  # what lies before was worked off when this began
+        self._read: Offsets = {}  # one after the newest message read
+        self._unfinished: dict[Partition, set[int]] = {}
+        self._beyond: dict[Partition, set[int]] = {}  # worked off, though something before it is not
         self._newest: dict[Partition, int] = {}  # its append time
         self.decided = 0
         self.late = 0
@@ -86,19 +88,22 @@ class InOrder:
         self._newest = {}
         here = position if position is not None and position.bus == self._bus else None
         self.decided = 0 if position is None else position.decided if here else min(position.decided, now)
-        self._next = {} if here is None else dict(here.next)
+        self._floor = {} if here is None else dict(here.next)
+        self._read, self._unfinished = dict(self._floor), {}
         self._beyond = {} if here is None else {one: set(offsets) for one, offsets in here.beyond.items()}
 
     def put(self, message: Message, what: Anomaly | Event | None) -> None:
         """Take a message in; None = it says nothing, but it was read."""
         partition, offset = message.partition, message.offset
         self._newest[partition] = max(message.timestamp, self._newest.get(partition, 0))
-        self._next.setdefault(partition, offset)
-        if offset < self._next[partition] or offset in self._beyond.get(partition, ()):
+        self._read[partition] = max(offset + 1, self._read.get(partition, 0))
+        done = self._beyond.setdefault(partition, set())
+        if offset < self._floor.get(partition, 0) or offset in done:
             return  # worked off before the crash
         if what is None:
-            self._done(partition, offset)
+            done.add(offset)
             return
+        self._unfinished.setdefault(partition, set()).add(offset)
         at, key = _key(what)
         moment = min(message.timestamp, max(at, message.timestamp - self._lateness))
         if moment <= self.decided:
@@ -137,15 +142,22 @@ class InOrder:
         count = next((at for at, one in enumerate(self._waiting) if one.moment > tick), len(self._waiting))
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         for one in taken:
-            self._done(one.partition, one.offset)
+            self._unfinished[one.partition].discard(one.offset)
+            self._beyond[one.partition].add(one.offset)
         self.decided = tick
         anomalies = [one.what for one in taken if isinstance(one.what, Anomaly)]
         return anomalies, [one.what for one in taken if isinstance(one.what, Event)]
 
     def position(self) -> Position:
         """Return how far the log has been worked off."""
+        # Offsets may have gaps (what was compacted or has expired), so nothing is counted through.
+        next_ = {one: min(self._unfinished.get(one) or {read}) for one, read in self._read.items()}
+        for partition, offsets in self._beyond.items():
+            first = next_.get(partition, 0)
+            if offsets and min(offsets) < first:
+                self._beyond[partition] = {offset for offset in offsets if offset >= first}
         beyond = {partition: frozenset(offsets) for partition, offsets in self._beyond.items() if offsets}
-        return Position(self._bus, self.decided, dict(self._next), beyond)
+        return Position(self._bus, self.decided, next_, beyond)
 
     def newest(self) -> int:
         """Return the last moment that waits, or the last one decided."""
@@ -156,18 +168,6 @@ class InOrder:
         if not self._sorted:
             self._waiting.sort(key=lambda one: (one.moment, one.key, one.partition, one.offset))
             self._sorted = True
-
-    def _done(self, partition: Partition, offset: int) -> None:
-        """Note one message; where it closes a gap, move on over all that follows it without one."""
-        if offset != self._next[partition]:
-            self._beyond.setdefault(partition, set()).add(offset)
-            return
-        beyond = self._beyond.get(partition, set())
-        offset += 1
-        while offset in beyond:
-            beyond.discard(offset)
-            offset += 1
-        self._next[partition] = offset
 
 
 def tick_from(moment: int) -> int:

@@ -224,6 +224,23 @@ def test_what_was_sent_but_not_settled_goes_out_again_with_the_same_id() -> None
     assert play.receivers["oncall"].taken == ["m1"]
 
 
+def test_what_a_slow_receiver_leaves_of_a_batch_is_given_back_before_its_lease_ends() -> None:
+    play = Play(batch=5, lease_seconds=45.0, work_seconds=15.0)
+
+    class Slow(Receiver):
+        def send(self, notification: Notification) -> None:
+            super().send(notification)
+            self.clock.advance(10)
+
+    play.worker = OutboxWorker(
+        play.store, {"oncall": Slow(play.clock)}, play.clock, play.stats, OutboxSettings(batch=5)
+    )
+    for number in range(5):
+        play.put(f"m{number}", incident_id=f"i{number}")
+    assert play.worker.step(play.clock.now()) == 2
+    assert [one.id for one in play.store.lease(play.clock.now(), 9, 60)] == ["m2", "m3", "m4"]
+
+
 def test_running_ends_when_told_and_has_sent_what_was_due() -> None:
     play = Play()
     stop = threading.Event()

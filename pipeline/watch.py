@@ -169,7 +169,7 @@ class Watch:
         kept = Kept(state)
         self._closed, self._swept = kept.integer("closed"), kept.integer("swept")
         self._stale_sources = {int(each) for each in kept.items("stale_sources")}
-        self._regroup_all = bool(state.get("regroup_all"))
+        self._regroup_all = bool(state.get("regroup_all")) or self._topology.moved
         self._jobs = []
         for number, told in kept.rows("jobs", int, dict):
             event = event_from_json(told)

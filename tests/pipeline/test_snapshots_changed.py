@@ -156,6 +156,26 @@ def test_a_file_that_changed_is_believed_and_only_what_was_learnt_is_added() -> 
     assert picture(again) == picture(after)
 
 
+def test_peers_are_grouped_anew_where_the_file_has_changed() -> None:
+    def groups(skus: dict[str, str], before: Engine | None) -> tuple[Engine, set[int]]:
+        hall = Topology([Entity("node", node, None, {"sku": sku}) for node, sku in skus.items()])
+        scorer = engine(HOT, topology=hall)
+        if before is not None:
+            restore_state(parts_of(scorer), collect_state(parts_of(before)))
+        for second in range(5):
+            at = START + (second + (10 if before else 0)) * SECOND
+            series = [Series("gpu_power_watts", labels(gpu=f"GPU-{node}", node=node)) for node in skus]
+            scorer.process([Frame.of("test", "n", [Sample(each, at, 300.0) for each in series])], at)
+        return scorer, set(scorer.view().groups.tolist())
+
+    before, together = groups({"n1": "a", "n2": "a"}, None)
+    assert len(together) == 1
+    _, still = groups({"n1": "a", "n2": "a"}, before)
+    assert still == together
+    _, apart = groups({"n1": "a", "n2": "b"}, before)
+    assert len(apart) == 2
+
+
 def test_a_topology_without_a_file_learns_all_and_keeps_all() -> None:
     before, after = learnt(Topology()), Topology()
     after.restore(before.state())

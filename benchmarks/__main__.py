@@ -11,6 +11,7 @@ BENCHMARKS = {
     "scoring": "samples a second and memory, beside a bare decode loop and river",
     "detectors": "what level, peers and calibration cost a sample, by size of fleet and group",
     "simulator": "a simulated hall of 10,000 GPUs",
+    "kafka_bus": "our Kafka consumer and producer beside the bare client, on a real broker",
     "halls": "how well five simulated halls with faults are judged (ten minutes)",
     "fuzz": "broken messages for every codec; none may crash, hang or fill the memory (--inputs 1000000)",
     "influx_store": "samples a second into InfluxDB and Parquet, beside influxdb-client alone",

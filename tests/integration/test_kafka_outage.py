@@ -21,11 +21,18 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.xdist_group("kafka"),
     # kafka-python leaves sockets that were refused to the garbage collector.
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <(socket|ssl):pytest.PytestUnraisableExceptionWarning"),
 ]
 log = logging.getLogger(__name__)
 KEYS = 16
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Leave no such socket to the next test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -37,7 +44,6 @@ def server(tmp_path: Path) -> Iterator[KafkaServer]:
         pytest.skip(str(reason))
     with made:
         yield made
-    gc.collect()
 
 
 class Shipper:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 
 from coldaisle.bus import kafka_topics
@@ -12,7 +15,20 @@ from coldaisle.clock import SECOND, ManualClock, SystemClock
 from coldaisle.errors import Permanent, Transient
 from tests.integration.kafka_server import PASSWORD, USER, KafkaServer, fresh_config
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("kafka")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.xdist_group("kafka"),
+    # kafka-python leaves sockets that were refused to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <(socket|ssl):pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Leave no such socket to the next test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

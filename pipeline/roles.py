@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from coldaisle.anomaly import Anomaly
-from coldaisle.bus import ANOMALIES, EVENTS, FRAMES, Consumer, Producer
+from coldaisle.bus import ANOMALIES, EVENTS, FRAMES, Consumer, Message, Producer
 from coldaisle.clock import SECOND, Clock
 from coldaisle.codec import encode_anomaly
+from coldaisle.event import Event
+from coldaisle.frame import Block, Frame
 from coldaisle.selfstats import SelfStats
 from coldaisle.store import MetricStore
 from pipeline.checkpoint import Checkpoint
@@ -34,15 +36,21 @@ class Storer:
         self._flush_ns = round(flush_seconds * SECOND)
         self._checkpoint = Checkpoint(consumer, [store, reader.dead_letters])
         self._flushed = clock.now()
+        self._held: tuple[list[Message], list[Frame | Block], list[Event]] | None = None
 
     def step(self, timeout_seconds: float = 0.5) -> int:
         """Work once; return how many messages were read. Raises Transient: call again later, nothing is lost."""
-        messages = self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
-        frames, events = self._reader.read(messages)
+        if self._held is None:
+            messages = self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
+            self._held = (messages, *self._reader.read(messages))
+        # What the store refuses is kept for the next step: the consumer has passed it, and would not bring it again.
+        messages, frames, events = self._held
         if frames:
             self._store.write(frames)
+            self._held = (messages, [], events)
         if events:
             self._store.write_events(events)
+        self._held = None
         self._checkpoint.store(messages)
         now = self._clock.now()
         if self._checkpoint.pending and now - self._flushed >= self._flush_ns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 
@@ -10,15 +10,16 @@ from coldaisle.anomaly import Phase
 from coldaisle.bus import DEADLETTERS, FRAMES, Message, Partition
 from coldaisle.clock import SECOND, ManualClock
 from coldaisle.codec import encode_frame
-from coldaisle.errors import Permanent, Transient
-from coldaisle.frame import Frame, Sample
+from coldaisle.errors import Backpressure, Permanent, Transient
+from coldaisle.frame import Block, Frame, Sample
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import Series, labels
 from coldaisle.severity import Severity
+from coldaisle.store.memory_metrics import InMemoryMetricStore
 from coldaisle.topology import Topology
 from pipeline.checkpoint import Checkpoint
 from pipeline.deadletter import DeadLetters
-from pipeline.roles import Reader, Scorer
+from pipeline.roles import Reader, Scorer, Storer
 from pipeline.rule_examples import PlainTails
 from pipeline.rulebook import RuleBook, SilenceRule
 from pipeline.scoring import Engine, EngineSettings
@@ -44,6 +45,12 @@ class Log:
 
     def lag(self) -> int:
         return len(self.messages)
+
+    def behind(self) -> Mapping[Partition, int]:
+        return {Partition(FRAMES, 0): self.lag()}
+
+    def seek(self, next_offsets: Mapping[Partition, int]) -> None:
+        raise NotImplementedError
 
     def produce(self, topic: str, key: bytes, value: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.produced.append((topic, value, headers or {}))
@@ -126,3 +133,30 @@ def test_a_machine_that_slept_does_not_call_everybody_silent(noticed: bool, find
 
     assert sum(each.phase is Phase.OPENED for each in found) == findings
     assert stats.get("score_pauses_total") == float(noticed)
+
+
+class Hesitant(InMemoryMetricStore):
+    """Refuses the first write of each batch, and takes the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = False
+
+    def write(self, frames: Iterable[Frame | Block]) -> None:
+        self.refused = not self.refused
+        if self.refused:
+            raise Backpressure("not now")
+        super().write(frames)
+
+
+def test_what_a_store_refuses_once_is_stored_at_the_next_step_and_committed_only_then() -> None:
+    log, store, clock, stats = Log([frame(1.0, SECOND), frame(2.0, 2 * SECOND)]), Hesitant(), ManualClock(), SelfStats()
+    storer = Storer(log, store, Reader(DeadLetters(log, stats), stats), clock, flush_seconds=0.0)
+    with pytest.raises(Backpressure):
+        storer.step()
+    storer.close()
+    assert log.committed == {}
+    assert storer.step() == 2
+    assert log.committed == {Partition(FRAMES, 0): 2}
+    ((_, _, values),) = store.query(store.metrics()[0], (), 0, 2**62)
+    assert values.tolist() == [1.0, 2.0]

@@ -113,9 +113,13 @@ def _all(bus: Bus) -> Iterator[Message]:
     reader = bus.reader((DEADLETTERS,))
     try:
         until = monotonic() + _PATIENCE_SECONDS
-        while any(reader.behind().values()):
+        while True:
             messages = reader.poll(_POLL_MESSAGES, _POLL_SECONDS)
             yield from messages
+            # Asked after a poll: before it, a consumer need not know its partitions.
+            behind = reader.behind()
+            if behind and not any(behind.values()):
+                return
             if messages:
                 until = monotonic() + _PATIENCE_SECONDS
             elif monotonic() > until:

@@ -62,6 +62,6 @@ def begin(process: Process, stack: ExitStack) -> str:
     address = stack.enter_context(serve(create_app(backends, settings.serve), settings.serve.host, settings.serve.port))
     served_at.append(address)
     return (
-        f"pages and API at {address}, from {where_incidents(settings)}, {where_metrics(settings)} "
+        f"pages and API at {address} from {where_incidents(settings)}, {where_metrics(settings)} "
         f"and the newest of {where_bus(settings)}"
     )

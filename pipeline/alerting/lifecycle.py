@@ -25,6 +25,8 @@ from pipeline.alerting.words import called, counts, duration, names, number
 _LARGE = 200  # from this many alerts an incident is written less often, in proportion
 _QUIET_BEFORE_RETELLING_SECONDS = 60.0
 _NOTABLE_GROWTH = 8
+WORSE = "worse than when last told"
+"""How the line of a timeline begins that goes with a notification ``worsened``."""
 _SURE_ENOUGH = 0.6  # confidence from which breadth alone may wake somebody
 
 
@@ -218,7 +220,7 @@ def _stepped(case: Case, changed: Incident, first_time: bool, now: int) -> tuple
     elif _worse(case, changed, now):
         was = f"{case.told_severity.value}, {number(case.told_reach, 'entity', 'entities')}"
         is_now = f"{changed.severity.value}, {number(len(changed.entities), 'entity', 'entities')}"
-        changed = changed.noted(now, "note", f"worse than when last told: {is_now}; it was {was}")
+        changed = changed.noted(now, "note", f"{WORSE}: {is_now}; it was {was}")
         kinds.append("worsened")
     for step, text in case.steps:
         resolved = changed.state is IncidentState.RESOLVED

@@ -16,9 +16,11 @@ from coldaisle.incident import Incident
 from coldaisle.selfstats import SelfStats
 from coldaisle.store import IncidentStore, Notification, NotificationState
 from coldaisle.store.incident_json import incident_to_public
+from pipeline.alerting.lifecycle import WORSE
 from pipeline.alerting.notifiers import Notifier
 
 _LOG = logging.getLogger(__name__)
+_CHANGES = frozenset({"acknowledged", "unacknowledged", "resolved", "reopened"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ def notifications_for(
     Return one notification a receiver about ``incident``, which is not saved yet.
 
     ``kind`` is opened, worsened, acknowledged, resolved or reopened. The body is what Standard Webhooks
-    recommends: type, timestamp, data. Ids follow from incident, kind, version and receiver, so that making
-    them again makes the same ones. ``source_url`` is the address of the page, empty where there is none.
+    recommends: type, timestamp, data. Ids follow from incident, kind, receiver and how often its state had changed
+    before, so that making them again makes the same ones, even where it was written more or less often.
+    ``source_url`` is the address of the page, empty where there is none.
     """
     url = f"{source_url.rstrip('/')}/incidents/{incident.id}" if source_url else None
     document = {
@@ -79,7 +82,8 @@ def source_of(notifications: Sequence[Notification]) -> str:
 
 
 def _notification_id(incident: Incident, kind: str, receiver: str) -> str:
-    text = "\x1f".join((incident.id, kind, str(incident.version), receiver))
+    changes = sum(1 for line in incident.timeline if line.kind in _CHANGES or line.text.startswith(WORSE))
+    text = "\x1f".join((incident.id, kind, str(changes), receiver))
     return "msg_" + blake2b(text.encode(), digest_size=12).hexdigest()
 
 

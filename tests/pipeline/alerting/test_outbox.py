@@ -280,15 +280,18 @@ def test_a_notification_says_what_happened_and_carries_the_public_form() -> None
     assert json.loads(notifications_for(incident(), "opened", ["a"], NOON, "")[0].body)["data"]["url"] is None
 
 
-def test_ids_follow_from_incident_kind_version_and_receiver() -> None:
+def test_ids_follow_from_incident_kind_receiver_and_the_changes_before_not_from_how_often_it_was_written() -> None:
     def ids(one: Incident, kind: str = "opened") -> list[str]:
         return [made.id for made in notifications_for(one, kind, ["a", "b"], NOON, "")]
 
-    assert ids(incident()) == ids(incident())
+    assert ids(incident()) == ids(replace(incident(), version=1))
+    taken = incident().acknowledged(NOON, "ann")
+    again = taken.unacknowledged(NOON, "ann").acknowledged(NOON, "ann")
+    assert not set(ids(taken, "acknowledged")) & set(ids(again, "acknowledged"))
     different = [
         *ids(incident()),
         *ids(incident(), "resolved"),
-        *ids(replace(incident(), version=1)),
+        *ids(incident().noted(NOON, "note", "worse than when last told: page, 4 entities; it was ticket, 1 entity")),
         *ids(incident("x")),
     ]
     assert len(set(different)) == 8

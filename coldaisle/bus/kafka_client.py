@@ -43,10 +43,14 @@ class Murmurs(logging.Handler):
 
     def reason(self) -> str:
         """Return what most likely was in the way of the last connection."""
-        for line in reversed(self._lines):
+        lines = list(self._lines)
+        for line in reversed(lines):
             for sign, meaning in _SIGNS.items():
                 if sign in line:
                     return meaning
+        # A broker that refuses a login says nothing and hangs up; so does one that is spoken to in the wrong way.
+        if any("socket disconnected" in line for line in lines):
+            return "it hangs up on us: user, password or security is wrong"
         return "nothing answers there"
 
 
@@ -59,8 +63,7 @@ _SIGNS = {
     "alert certificate required": "it asks for our certificate; set bus.kafka.client_cert_file and client_key_file",
     "CERTIFICATE_REQUIRED": "it asks for our certificate; set bus.kafka.client_cert_file and client_key_file",
     "WRONG_VERSION_NUMBER": "it does not speak TLS there; set bus.kafka.security",
-    # A broker that refuses a login says nothing and hangs up; so does one that is spoken to in the wrong way.
-    "socket disconnected": "it hangs up on us: user, password or security is wrong",
+    "ECONNREFUSED": "nothing answers there",
     "Name or service not known": "its host name is unknown",
 }
 

@@ -120,6 +120,11 @@ class KafkaServer:
                 raise AssertionError(f"the broker did not start: {self.log()[-2000:]}")
             time.sleep(0.05)
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and neither stopped nor killed."""
+        return self._process is not None
+
     def stop(self) -> None:
         """Ask it to stop, wait; safe to call twice."""
         self._end(signal.SIGTERM)
@@ -221,6 +226,9 @@ class KafkaServer:
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "1000",
             "auto.create.topics.enable": "false",
+            # One that was killed may come back when its old registration has lapsed: 9 s unless told otherwise.
+            "broker.session.timeout.ms": "2000",
+            "broker.heartbeat.interval.ms": "500",
         }
 
 

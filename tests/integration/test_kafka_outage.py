@@ -6,7 +6,6 @@ import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
@@ -35,15 +34,22 @@ def collected() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker of the test's own, to be killed."""
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     try:
-        made = KafkaServer(tmp_path)
+        made = KafkaServer(tmp_path_factory.mktemp("kafka"))
     except Unavailable as reason:
         pytest.skip(str(reason))
-    with made:
-        yield made
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def server(one: KafkaServer) -> KafkaServer:
+    """A broker that runs and may be killed."""
+    if not one.running:
+        one.start()
+    return one
 
 
 class Shipper:

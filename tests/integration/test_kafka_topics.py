@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -123,7 +124,7 @@ def pass_one_message(config: KafkaConfig) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"password": "canary-wrong"}, "it hangs up on us: user, password or security is wrong"),
+        ({"password": "canary-wrong"}, r"user.* password.* wrong"),
         ({"ca_file": None}, "its certificate is not signed by ca_file"),
         (
             {"security": "plaintext", "ca_file": None, "user": None, "password": None},
@@ -137,7 +138,7 @@ def test_what_is_wrong_with_the_login_is_said_without_the_secret(
     config = fresh_config(kafka_server, 1, **(login | wrong), connect_seconds=2, away_seconds=2)
     (finding,) = kafka_topics.check(config, SystemClock())
     assert finding.severity == "error"
-    assert reason in finding.text
+    assert re.search(reason, finding.text)
     with pytest.raises(Transient, match=reason) as refused:
         KafkaBus(config).producer().produce("frames", b"n1", b"x")
     assert "canary" not in finding.text + finding.remedy + str(refused.value)

@@ -20,16 +20,13 @@ from coldaisle.series import Layout, Series, labels
 from coldaisle.severity import Severity
 
 AT = 1_763_780_400 * SECOND
-_INTERESTING = tuple(
-    struct.pack(code, value)
-    for code, values in (
-        ("<i", (0, 1, -1, 2**31 - 1, -(2**31), 1 << 20, 255)),
-        ("<q", (0, 1, -1, 2**63 - 1, -(2**63), 1 << 40, 1 << 32, 1 << 24)),
-        ("<d", (float("nan"), float("inf"), 1e308)),
-        ("<h", (0, -1, 32767)),
-    )
-    for value in values
-)
+_NUMBERS: dict[str, tuple[float, ...]] = {
+    "<i": (0, 1, -1, 2**31 - 1, -(2**31), 1 << 20, 255),
+    "<q": (0, 1, -1, 2**63 - 1, -(2**63), 1 << 40, 1 << 32, 1 << 24),
+    "<d": (float("nan"), float("inf"), 1e308),
+    "<h": (0, -1, 32767),
+}
+_INTERESTING = tuple(struct.pack(code, value) for code, values in _NUMBERS.items() for value in values)
 _VALUES = tuple(
     json.dumps(value)
     for value in (

@@ -27,13 +27,11 @@ _NUMBERS: dict[str, tuple[float, ...]] = {
     "<h": (0, -1, 32767),
 }
 _INTERESTING = tuple(struct.pack(code, value) for code, values in _NUMBERS.items() for value in values)
-_VALUES = tuple(
-    json.dumps(value)
-    for value in (
-        *(None, True, 0, -1, 2**63, 10**400, 1.5, float("nan"), "", "\ud800", "NaN", "x" * 5_000, [], {}, "1e999"),
-        *([[]] * 300, {str(n): n for n in range(200)}, {"\udfff": "a"}, ["a", {"b": 1}]),
-    )
+_WRONG: tuple[Any, ...] = (
+    *(None, True, 0, -1, 2**63, 10**400, 1.5, float("nan"), "", "\ud800", "NaN", "x" * 5_000, [], {}, "1e999"),
+    *([[]] * 300, {str(n): n for n in range(200)}, {"\udfff": "a"}, ["a", {"b": 1}]),
 )
+_VALUES = tuple(json.dumps(value) for value in _WRONG)
 _LINES = (
     b"nvidia_smi,compute_mode=Default,host=n1,index=0,name=H100\\ SXM,pstate=P0,uuid=GPU-a fan_speed=0i,"
     b'memory_used=549i,temperature_gpu=53i,driver_version="550.54",utilization_gpu=100i 1763780400000000000\n',

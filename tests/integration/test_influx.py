@@ -242,15 +242,16 @@ def test_what_a_killed_writer_had_flushed_while_the_server_was_away_is_delivered
         flushed = 0
         for turn in range(2):
             command = [sys.executable, "-m", "tests.integration.influx_writer_process"]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            with subprocess.Popen(command, text=True, cwd=ROOT, env=environment(), **pipes) as writer:
+            with subprocess.Popen(
+                command, text=True, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ) as writer:
                 assert writer.stdin is not None
                 assert writer.stdout is not None
                 writer.stdin.write(told)
                 writer.stdin.flush()
-                for line in writer.stdout:
-                    flushed = max(flushed, int(line))
-                    if int(line) >= 30 + 20 * turn:
+                for said in writer.stdout:
+                    flushed = max(flushed, int(said))
+                    if int(said) >= 30 + 20 * turn:
                         writer.kill()
                         break
         server.start()

@@ -51,7 +51,8 @@ class CourtRoom:
         self._topology = topology
         ground = ground_of(topology, bar.settings)
         self._table, self._evidence, self._findings = ground
-        self._rounds = Rounds(self._table, Ingest(self._table, bar.stats), counters=False)
+        self._ingest = Ingest(self._table, bar.stats)
+        self._rounds = Rounds(self._table, self._ingest, counters=False)
         self.bench = bench_of(bar, *ground)
         self._share = share
         self._origins = origins
@@ -157,6 +158,7 @@ class CourtRoom:
             if len(samples.ids):
                 self._evidence.note(end, samples.ids, samples.values)
                 found += self.bench.hear(end, samples)
+        self._ingest.take_suspects()  # who lies is the watch's business: here the same tick may come twice
         return found
 
     def _admit(self) -> None:

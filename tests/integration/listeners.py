@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from coldaisle.clock import SystemClock
+
 
 @dataclass
 class Delivery:
@@ -19,6 +21,7 @@ class Delivery:
     headers: dict[str, str]
     body: bytes
     status: int
+    received_at: int = 0  # Unix ns
 
     @property
     def document(self) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def inbox() -> Iterator[Inbox]:
             status = box.answer()
             headers = {name.lower(): value for name, value in self.headers.items()}
             with box.lock:
-                box.deliveries.append(Delivery(headers["webhook-id"], headers, body, status))
+                box.deliveries.append(Delivery(headers["webhook-id"], headers, body, status, SystemClock().now()))
             self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coldaisle.anomaly import Anomaly
-from coldaisle.bus import ANOMALIES, EVENTS, FRAMES
+from coldaisle.bus import ANOMALIES, COHORTS, EVENTS, FRAMES
 from coldaisle.bus.memory import MemoryBus
 from coldaisle.clock import SECOND, ManualClock
 from coldaisle.codec import decode_anomaly, encode_event, encode_frame
@@ -35,6 +35,8 @@ class Site:
         self.members: list[ScoreRole] = []
         self._producer = self.bus.producer()
         self._heard = self.bus.reader((ANOMALIES,))
+        # Kafka keeps for days what has been committed; in memory it stays while some group has not.
+        self._keeper = self.bus.consumer((FRAMES, COHORTS, EVENTS), "keeper")
         self.found: list[Anomaly] = []
 
     def join(self) -> ScoreRole:

@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
 from coldaisle.bus import Watcher
-from coldaisle.bus.kafka_client import Shared, connect, connection, listen_quietly, no_such_topic, ours
+from coldaisle.bus.kafka_client import WRONG_PASSWORD, Shared, connect, connection, listen_quietly, no_such_topic, ours
 from coldaisle.bus.kafka_consumer import KafkaConsumer
 from coldaisle.bus.kafka_producer import KafkaProducer
 from coldaisle.bus.kafka_settings import KafkaConfig
@@ -81,6 +81,8 @@ class KafkaBus:
         try:
             admin = connect(KafkaAdminClient, options)
         except kafka_errors.KafkaTimeoutError as error:
+            if (reason := self._shared.murmurs.reason()) == WRONG_PASSWORD:
+                raise Permanent(f"kafka refuses us: {reason}; correct bus.kafka.user and password") from error
             raise self._shared.away() from error
         except kafka_errors.KafkaError as error:
             raise ours(error, "a connection") from error

@@ -54,9 +54,11 @@ class Murmurs(logging.Handler):
         return "nothing answers there"
 
 
+WRONG_PASSWORD = "user or password is wrong"
+"""The one reason that waiting never mends."""
 _SIGNS = {
-    "SaslAuthenticationFailed": "user or password is wrong",
-    "AuthenticationFailed": "user or password is wrong",
+    "SaslAuthenticationFailed": WRONG_PASSWORD,
+    "AuthenticationFailed": WRONG_PASSWORD,
     "UnsupportedSaslMechanism": "it does not know the mechanism; set bus.kafka.mechanism to one that it has",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by ca_file, or names another host",
     "certificate verify failed": "its certificate is not signed by ca_file, or names another host",

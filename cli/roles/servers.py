@@ -9,6 +9,7 @@ from cli.roles.process import Process
 from cli.settings import Settings
 from cli.storage_folder import alone_in
 from coldaisle.bus.kafka import KafkaBus
+from coldaisle.errors import Transient
 from coldaisle.selfstats import SelfStats
 from coldaisle.store import MetricStore
 from coldaisle.store.sql import SqlIncidentStore, connect_incidents, open_incidents
@@ -63,7 +64,14 @@ def metrics_for(process: Process, stack: ExitStack, refuse: Refuse | None) -> Me
 
         if refuse is not None:
             stack.enter_context(alone_in(storage.folder, _OWN_FOLDER))
-        store = ParquetStore(storage.folder / "metrics", clock, stats, read_only=refuse is None)
+        folder = storage.folder / "metrics"
+
+        def open_it() -> MetricStore:
+            if refuse is None and not folder.is_dir():
+                raise Transient(f"{folder}: no such folder yet; `coldaisle run store` makes it")
+            return ParquetStore(folder, clock, stats, read_only=refuse is None)
+
+        store = process.wait_for("parquet", open_it)
     stack.callback(store.close)
     return store
 

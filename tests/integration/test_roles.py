@@ -53,7 +53,7 @@ prefix = "{folder.name}."
 
 def health_of(role: Running) -> str:
     """The address of a role's own port, the last one that it tells."""
-    return re.findall(r"http://[\w.]+:\d+", role.out)[-1]
+    return str(re.findall(r"http://[\w.]+:\d+", role.out)[-1])
 
 
 def answer(address: str, path: str) -> httpx.Response:
@@ -87,9 +87,9 @@ def test_a_hall_on_kafka_becomes_an_incident_and_every_role_stops_in_order(
         serve = roles["serve"]
         until(lambda: serve.get("/api/v1/hall")["cells_total"] == 16, 20)
         until(lambda: serve.get("/api/v1/series", metric="gpu_temperature_celsius")["series"], 20)
-        for role, group in (("store", "store"), ("score", "score"), ("alert", "alert")):
-            metrics = answer(health_of(roles[role]), "/metrics").text
-            assert f'bus_lag_messages{{group="{group}"' in metrics, role
+        for own, group in (("store", "store"), ("score", "score"), ("alert", "alert")):
+            metrics = answer(health_of(roles[own]), "/metrics").text
+            assert f'bus_lag_messages{{group="{group}"' in metrics, own
         until(lambda: 'group_lag_messages{group="score",topic="frames"}' in serve.text("/metrics"), 15)
         assert serve.get("/readyz")["status"] == "ready"
 
@@ -112,10 +112,11 @@ def test_a_wrong_password_ends_a_role_with_a_remedy(kafka_server: KafkaServer, t
 def test_a_role_waits_for_a_broker_that_is_not_there_and_says_so(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     config = write_config(tmp_path, f"127.0.0.1:{port}")
+    (tmp_path / "data" / "metrics").mkdir(parents=True)  # else the page waits for that first
     with ExitStack() as stack:
-        health = {}
-        for role, own in zip(("store", "serve", "score", "alert"), free_ports(4), strict=True):
-            command = ("run", role, "--config", config, "--health-port", own, "--log-format", "json")
+        health: dict[Running, str] = {}
+        for name, own in zip(("store", "serve", "score", "alert"), free_ports(4), strict=True):
+            command = ("run", name, "--config", config, "--health-port", own, "--log-format", "json")
             health[stack.enter_context(launched(*command, cwd=tmp_path))] = f"http://127.0.0.1:{own}"
         for role, address in health.items():
             until(lambda role=role: "waits for kafka" in role.err, 60)

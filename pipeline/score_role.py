@@ -90,7 +90,7 @@ class ScoreRole:
         self._fresh = False  # not all events of before have been heard
         self._away = False
         self._producer = bus.producer()
-        self._dead_letters = DeadLetters(bus.producer(), stats)
+        self._dead_letters = DeadLetters(bus.producer(), stats, by=self.group)
         self._reader = Reader(self._dead_letters, stats)
         self._events = bus.reader((EVENTS,))
         self._event_parts = [Partition(EVENTS, number) for number in range(bus.partitions(EVENTS))]

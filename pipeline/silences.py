@@ -50,6 +50,7 @@ class Gaps:
         self.interval = column(0.0, np.float64)  # ns
         self._longest = column(0.0, np.float64)  # ns, fades
         self._heard = column(0, np.uint8)
+        self._look_at = 0  # before this nothing can be overdue: never later than that, so no part of a snapshot
 
     def resize(self, size: int) -> None:
         """Make room for ``size`` things."""
@@ -87,6 +88,8 @@ class Gaps:
         newest = np.zeros(size, np.int64)
         # Many samples of one thing lie within one tick; whichever is kept is exact enough for gaps.
         newest[things] = timestamps
+        if len(timestamps):
+            self._look_at = min(self._look_at, int(timestamps.min()) + self._least)
         heard = np.flatnonzero(newest > self.last_seen[:size])
         before = self.last_seen[heard]
         self.last_seen[heard] = newest[heard]
@@ -116,8 +119,14 @@ class Gaps:
 
     def fall_silent(self, now: int, size: int) -> NDArray[np.int64]:
         """Mark and return the things that are overdue at ``now``."""
+        if now < self._look_at:
+            return np.zeros(0, np.int64)
         things = np.flatnonzero(~self.silent[:size] & (self._heard[:size] >= _KNOWN_GAPS))
-        fallen = self._overdue(things, now, self._threshold(things, _SOON, _SOON_MARGIN))
+        soon = self._threshold(things, _SOON, _SOON_MARGIN)
+        fallen = self._overdue(things, now, soon)
+        self._look_at = now + self._least
+        if len(things):
+            self._look_at = min(self._look_at, int((self.last_seen[things] + soon).min()))
         if len(fallen) < max(5.0, _MANY * size):
             fallen = self._overdue(things, now, self.threshold(things))
         self.silent[fallen] = True

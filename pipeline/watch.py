@@ -263,9 +263,7 @@ class Watch:
     def _learn_gaps(self, samples: Round) -> None:
         told = samples.gaps > 0
         if told.any():
-            step = max(1, len(told) // 4096)
-            some = np.flatnonzero(told)[::step]
-            self._ticks.learn_gaps(self._table.metric[samples.ids[some]], samples.gaps[some])
+            self._ticks.learn_gaps(self._table.metric[samples.ids[told]], samples.gaps[told])
 
     def _regroup(self, at: int) -> None:
         if self._regroup_all:

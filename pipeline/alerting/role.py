@@ -162,6 +162,9 @@ class AlertRole:
         text = self._alerter.resume(self._clock.now())
         self._order.start(_position(text), self._clock.now())
         self._saved, self._unsaved = self._order.decided, False
+        # A reader connects when it polls; what that brings is read again.
+        for message in self._consumer.poll(1, 0.0):
+            self._firsts.setdefault(message.partition, message.offset)
         # Of a partition without a saved offset nothing was worked off: this process reads it from where it began.
         start = {**self._firsts, **self._order.position().next}
         if start:

@@ -24,6 +24,7 @@ WORKED_OUT_AGAIN = {
     "_Watch": {"covers"},  # the rule is asked again
     "Docket": {"_shares", "_ad_hoc", "_labels"},
     "CourtRoom": {"_plans"},
+    "Gaps": {"_look_at"},
     "Level": {"_scored"},
     "Peers": {"_judged", "_plans"},
     "Watch": {"_job_number"},  # only the order of jobs of one instant, and those that wait keep theirs

@@ -76,25 +76,27 @@ class LogReader:
         self._log, self._clock, self._chance, self._at_most = log, clock, chance, at_most
         self.positions = dict.fromkeys(log.partitions, 0)
         self.away = False
+        self.connected = False  # as Kafka's, it connects when it is first polled
 
     def poll(self, max_messages: int, timeout_seconds: float) -> list[Message]:
         """Return some of what is there, partition by partition, in any order of partitions."""
         if self.away:
             return []
+        self.connected = True
         found: list[Message] = []
         partitions = sorted(self.positions)
         self._chance.shuffle(partitions)
         for partition in partitions:
-            count = self._chance.randint(0, self._at_most)
+            count = min(self._chance.randint(0, self._at_most), max_messages - len(found))
             first = self.positions[partition]
             messages = self._log.partitions[partition][first : min(first + count, self._end(partition))]
             self.positions[partition] += len(messages)
             found += messages
-        return found[:max_messages]
+        return found
 
     def behind(self) -> Mapping[Partition, int]:
         """Return how many messages wait in each partition."""
-        if self.away:
+        if self.away or not self.connected:
             raise Transient("the bus is away")
         return {each: self._end(each) - position for each, position in self.positions.items()}
 

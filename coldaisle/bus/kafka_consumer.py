@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from time import monotonic
-from types import MappingProxyType
 from typing import Any
 
 from kafka import KafkaConsumer as Client
@@ -16,18 +15,13 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from coldaisle.bus import Message, Partition, Watcher
 from coldaisle.bus.kafka_client import Shared, connect, connection, ours
+from coldaisle.bus.kafka_fetching import Fetching
 from coldaisle.bus.kafka_membership import Listener
-from coldaisle.bus.kafka_merge import Merge
-from coldaisle.errors import ColdaisleError, Permanent, Transient
+from coldaisle.errors import Permanent, Transient
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_AT_ONCE = 100_000
-"""More messages than one answer of a broker holds: partitions are weighed against each other here, not there."""
 _PARTITION_FETCH_BYTES = 1 << 20
 _FETCH_BYTES = 16 << 20
 _FETCH_WAIT_MILLISECONDS = 250
-_HOLD_SECONDS = 0.25
-"""How long what is here waits for a partition that lags, so that time stays in order: one round of fetching."""
 _PULSE_SECONDS = 0.2
 _REBALANCE_SECONDS = 5.0
 _ANSWER_MILLISECONDS = 5_000
@@ -49,15 +43,10 @@ class KafkaConsumer:
         self._options = connection(shared.config)
         self._client: Client | None = None
         self._listener = Listener()
-        self._merge = Merge()
-        self._held: dict[Partition, TopicPartition] = {}
-        self._fetched: dict[Partition, int] = {}  # where fetching goes on
-        self._given: dict[Partition, int] = {}  # where the caller goes on
+        self._fetching = Fetching(shared, topics, self._listener)
         self._asked_at = 0.0
         self._ends: dict[TopicPartition, int] = {}
         self._silent = False
-        self._pulse_at = 0.0
-        self._holding_since: float | None = None
         self._lag = 0
         self._closed = False
 
@@ -80,15 +69,15 @@ class KafkaConsumer:
             return []
         while True:
             self._settle(client)
-            if self._merge.ready:
-                if monotonic() - self._pulse_at > _PULSE_SECONDS:
-                    self._pulse(client)
+            if self._fetching.ready:
+                if monotonic() - self._fetching.polled_at > _PULSE_SECONDS:
+                    self._fetching.pulse(client)
                     self._finish_joining(client)
                     continue
-                return self._hand_out(max_messages)
-            self._fetch(client, until)
+                return self._fetching.take(max_messages)
+            self._fetching.fetch(client, until)
             self._finish_joining(client)
-            if self._listener.moved or self._merge.ready:
+            if self._listener.moved or self._fetching.ready:
                 continue
             if monotonic() >= until:
                 return []
@@ -107,7 +96,9 @@ class KafkaConsumer:
         self._refuse_what_moved(next_offsets)
         if client is None or not next_offsets:
             return
-        offsets = {self._held[each]: OffsetAndMetadata(offset, "", -1) for each, offset in next_offsets.items()}
+        offsets = {
+            self._fetching.held[each]: OffsetAndMetadata(offset, "", -1) for each, offset in next_offsets.items()
+        }
         self._finish_joining(client)
         try:
             client.commit(offsets, timeout_ms=_ANSWER_MILLISECONDS)
@@ -122,20 +113,19 @@ class KafkaConsumer:
         client = self._client
         if client is None or not next_offsets:
             return
-        there = [self._held[each] for each in next_offsets]
+        there = [self._fetching.held[each] for each in next_offsets]
         try:
             oldest = client.beginning_offsets(there, timeout_ms=_ANSWER_MILLISECONDS)
             ends = client.end_offsets(there, timeout_ms=_ANSWER_MILLISECONDS)
         except kafka_errors.KafkaError as error:
             raise ours(error, "a look at what is kept") from error
-        self._merge.forget(next_offsets.keys())
+        kept = {}
         for partition, offset in next_offsets.items():
-            each = self._held[partition]
-            kept = offset if oldest[each] <= offset <= ends[each] else oldest[each]
-            if kept != offset:
-                self._count_skipped(partition, kept - offset)
-            client.seek(each, kept)
-            self._fetched[partition] = self._given[partition] = kept
+            each = self._fetching.held[partition]
+            kept[partition] = offset if oldest[each] <= offset <= ends[each] else oldest[each]
+            if kept[partition] != offset:
+                self._fetching.count_skipped(partition, kept[partition] - offset)
+        self._fetching.go_on_at(client, kept)
 
     def lag(self) -> int:
         """Return how many messages wait to be read; while the broker is away, how many did when it last answered."""
@@ -156,13 +146,15 @@ class KafkaConsumer:
             raise Permanent("this consumer is closed")
         if client is None:
             raise self._shared.away()
-        if monotonic() - self._asked_at >= 1.0 or not self._ends.keys() >= set(self._held.values()):
+        if monotonic() - self._asked_at >= 1.0 or not self._ends.keys() >= set(self._fetching.held.values()):
             self._ask(client)
         if self._silent:
             raise self._shared.away()
         found = {
-            partition: max(max(self._ends[there], client.highwater(there) or 0) - self._goes_on(client, partition), 0)
-            for partition, there in self._held.items()
+            partition: max(
+                max(self._ends[there], client.highwater(there) or 0) - self._fetching.goes_on(client, partition), 0
+            )
+            for partition, there in self._fetching.held.items()
         }
         self._lag = sum(found.values())
         return found
@@ -200,7 +192,7 @@ class KafkaConsumer:
             ]
             client.assign(whole)
             client.seek_to_beginning()
-            self._hold(client, frozenset(whole))
+            self._fetching.hold(whole)
         else:
             client.subscribe(names, listener=self._listener)
             for name in names:
@@ -234,13 +226,12 @@ class KafkaConsumer:
 
     def _leave(self, client: Client) -> None:
         self._listener.closing = True
-        held = frozenset(self._held)
+        held = frozenset(self._fetching.held)
         try:
             if held and self._group is not None:
                 self._let_go(held)
         finally:
-            self._merge.forget(held)
-            self._held = {}
+            self._fetching.drop(held)
             client.close(autocommit=False, timeout_ms=5_000)
 
     # -- rebalances --------------------------------------------------------------------------------------------
@@ -249,30 +240,24 @@ class KafkaConsumer:
         """Tell the watcher what moved, in the caller's thread and between two polls of the library."""
         while self._listener.moved:
             change, there = self._listener.moved[0]
-            partitions = frozenset(self._named(each) for each in there)
+            partitions = frozenset(self._fetching.named(each) for each in there)
             if change == "gained":
-                self._hold(client, there)
-                self._take_on(client, partitions)
+                self._fetching.hold(there)
+                self._take_on(partitions)
                 self._listener.moved.popleft()
                 continue
             self._listener.moved.popleft()
-            gone = partitions & self._held.keys()
-            self._merge.forget(gone)
+            gone = partitions & self._fetching.held.keys()
+            self._fetching.forget(gone)
             try:
                 if change == "losing":
                     self._let_go(gone)
                 elif self._watcher is not None and gone:
                     self._watcher.lost(gone)
             finally:
-                for partition in gone:
-                    del self._held[partition]
-                    self._fetched.pop(partition, None)
-                    self._given.pop(partition, None)
+                self._fetching.drop(gone)
 
-    def _hold(self, client: Client, there: frozenset[TopicPartition]) -> None:
-        self._held |= {self._named(each): each for each in there}
-
-    def _take_on(self, client: Client, partitions: frozenset[Partition]) -> None:
+    def _take_on(self, partitions: frozenset[Partition]) -> None:
         elsewhere = self._watcher.gained(partitions) if self._watcher is not None else {}
         self.seek({each: offset for each, offset in elsewhere.items() if each in partitions})
 
@@ -298,116 +283,13 @@ class KafkaConsumer:
         """
         until = monotonic() + _REBALANCE_SECONDS
         while not self._listener.moved and self._rebalancing(client) and monotonic() < until:
-            self._pulse(client, _PULSE_SECONDS)
-
-    def _pulse(self, client: Client, seconds: float = 0.0) -> None:
-        """Let the library do what it must between fetches: hear of rebalances, join; nothing is fetched."""
-        self._pulse_at = monotonic()
-        client.pause(*client.assignment())
-        try:
-            self._client_poll(client, seconds)
-        finally:
-            client.resume(*client.paused())
-
-    # -- fetching ----------------------------------------------------------------------------------------------
-
-    def _fetch(self, client: Client, until: float) -> None:
-        """Fetch what there is, waiting until something comes, and make ready what is in order."""
-        left = max(until - monotonic(), 0.0)
-        if self._holding_since is not None:
-            left = min(left, _HOLD_SECONDS)
-            full = [self._held[each] for each in self._merge.waiting if each in self._held]
-            client.pause(*(each for each in full if each in client.assignment()))
-        try:
-            for there, records in self._client_poll(client, left).items():
-                self._keep(there, records)
-        finally:
-            if self._holding_since is not None:
-                client.resume(*client.paused())
-        self._release(client)
-
-    def _client_poll(self, client: Client, seconds: float) -> dict[TopicPartition, list[Any]]:
-        self._pulse_at = monotonic()
-        try:
-            fetched: dict[TopicPartition, list[Any]] = client.poll(
-                timeout_ms=round(seconds * 1000), max_records=_AT_ONCE
-            )
-        except kafka_errors.KafkaError as error:
-            if not self._listener.moved:
-                self._suffer(ours(error, f"reading {', '.join(self._topics)}"), seconds)
-            return {}
-        return fetched
-
-    @staticmethod
-    def _suffer(error: ColdaisleError, seconds: float) -> None:
-        if isinstance(error, Permanent):
-            raise error
-        time.sleep(min(seconds, 0.1))  # the library said so at once, and would again
-
-    def _keep(self, there: TopicPartition, records: list[Any]) -> None:
-        partition = self._named(there)
-        if partition not in self._held:
-            return
-        first = records[0].offset
-        if (expected := self._fetched.get(partition)) is not None and first != expected:
-            self._shared.stats.add(
-                "bus_skipped_total", max(first - expected, 0), topic=partition.topic, reason="expired"
-            )
-            self._given[partition] = first
-        self._given.setdefault(partition, first)
-        self._fetched[partition] = records[-1].offset + 1
-        self._merge.add(
-            partition,
-            [
-                Message(
-                    partition,
-                    record.offset,
-                    record.key or b"",
-                    record.value or b"",
-                    _headers(record.headers) if record.headers else _NO_HEADERS,
-                    record.timestamp * 1_000_000,
-                )
-                for record in records
-            ],
-        )
-
-    def _count_skipped(self, partition: Partition, messages: int) -> None:
-        self._shared.stats.add("bus_skipped_total", max(messages, 0), topic=partition.topic, reason="expired")
-
-    def _release(self, client: Client) -> None:
-        waiting = self._merge.waiting
-        if not waiting:
-            self._holding_since = None
-            return
-        behind = [each for each, there in self._held.items() if self._has_more(client, each, there)]
-        now = monotonic()
-        if self._holding_since is not None and now - self._holding_since >= _HOLD_SECONDS:
-            behind = [each for each in behind if each in waiting]
-        self._merge.release(behind)
-        if self._merge.ready:
-            self._holding_since = None
-        elif self._holding_since is None:
-            self._holding_since = now
-
-    def _has_more(self, client: Client, partition: Partition, there: TopicPartition) -> bool:
-        if there not in client.assignment():
-            return False
-        highwater = client.highwater(there)
-        reached = self._fetched.get(partition)
-        return highwater is not None and reached is not None and highwater > reached
-
-    def _hand_out(self, max_messages: int) -> list[Message]:
-        found = self._merge.take(max_messages)
-        given = self._given
-        for message in found:
-            given[message.partition] = message.offset + 1
-        return found
+            self._fetching.pulse(client, _PULSE_SECONDS)
 
     # -- where it stands ---------------------------------------------------------------------------------------
 
     def _ask(self, client: Client) -> None:
         """Ask the brokers for the ends; remember whether they answered."""
-        there = list(self._held.values())
+        there = list(self._fetching.held.values())
         self._asked_at = monotonic()
         try:
             self._ends = client.end_offsets(there, timeout_ms=1000) if there else self._prove(client)
@@ -421,25 +303,7 @@ class KafkaConsumer:
         client.end_offsets([TopicPartition(self._config.topic(self._topics[0]), 0)], timeout_ms=1000)
         return {}
 
-    def _goes_on(self, client: Client, partition: Partition) -> int:
-        where = self._given.get(partition)
-        if where is None:
-            position = client.position(self._held[partition], timeout_ms=1000)
-            if position is None:
-                raise self._shared.away()
-            where = int(position)
-            self._given[partition] = where
-            self._fetched.setdefault(partition, where)
-        return where
-
-    def _named(self, there: TopicPartition) -> Partition:
-        return Partition(there.topic.removeprefix(self._config.prefix), there.partition)
-
     def _refuse_what_moved(self, partitions: Mapping[Partition, int]) -> None:
         for partition in partitions:
-            if partition not in self._held:
+            if partition not in self._fetching.held:
                 raise Transient(f"{partition.topic}/{partition.number} went to another member of the group")
-
-
-def _headers(pairs: list[tuple[str, bytes | None]]) -> Mapping[str, str]:
-    return {name: (value or b"").decode("utf-8", "replace") for name, value in pairs}

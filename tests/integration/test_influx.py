@@ -33,7 +33,7 @@ from coldaisle.store.influx_tiers import task_name, tiers_of
 from tests.integration.influx_server import TOKEN, InfluxProcess, config_of
 from tests.integration.programme import ROOT, environment
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("influxdb")]
+pytestmark = [pytest.mark.integration, pytest.mark.influxdb, pytest.mark.xdist_group("influxdb")]
 NAMES = (f"real{number}" for number in count())
 CLOCK = SystemClock()
 START = 1_763_780_400 * SECOND  # a whole hour
@@ -52,7 +52,9 @@ def block(series: Series, times: object, values: object) -> Block:
     return Block(Layout([series]), np.zeros(len(at), np.int64), at, what)
 
 
-AWKWARD = st.text(st.one_of(st.sampled_from("a%05CF,= \\\"'\n\r\t\x00#_{$}Zü€🔥"), st.characters(exclude_categories=["Cs"])))
+AWKWARD = st.text(
+    st.one_of(st.sampled_from("a%05CF,= \\\"'\n\r\t\x00#_{$}Zü€🔥"), st.characters(exclude_categories=["Cs"]))
+)
 # Without shrinking: every example asks a server.
 ON_THE_SERVER = settings(
     derandomize=True,

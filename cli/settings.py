@@ -43,7 +43,8 @@ class StorageConfig(Section):
     @field_validator("incidents")
     @classmethod
     def _no_password_in_the_address(cls, url: str) -> str:
-        if ":" in url.partition("://")[2].rpartition("@")[0]:
+        query = url.partition("?")[2].lower()
+        if ":" in url.partition("://")[2].rpartition("@")[0] or "password=" in query:
             raise ValueError("a password does not belong into the address; write it as storage.incidents_password")
         return url
 
@@ -75,6 +76,7 @@ class SpoolConfig(Section):
 
     folder: Path | None = None  # None = the folder `spool` in storage.folder
     max_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30
+    order_seconds: Annotated[float, Field(ge=0)] = 60.0  # what waited no longer goes out in order, before what is new
 
 
 class CollectorEntry(Section):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from pydantic import BaseModel, SecretStr
 
@@ -28,14 +30,23 @@ def secrets_in(value: Any) -> Iterator[str]:
 
 
 class Redaction:
-    """Puts stars where a known secret stands in a text."""
+    """Puts stars where a known secret stands in a text, as it is or as Python, JSON or a URL would write it."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # The longest first, so that no part of one is left beside another's stars.
-        self._secrets = sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True)
+        written = {form for one in secrets if len(one) >= _SHORTEST for form in _forms(one) if len(form) >= _SHORTEST}
+        self._secrets = sorted(written, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, STARS)
         return text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield ``secret`` as errors of libraries quote it."""
+    raw = secret.encode()
+    yield from (secret, secret.strip(), repr(secret)[1:-1], repr(raw)[2:-1])
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))

@@ -28,7 +28,8 @@ def begin(process: Process, stack: ExitStack) -> str:
         raise ConfigError("nothing to collect: the configuration has no [[collector]]; see config/example.toml")
     bus = bus_of(settings, process.stats)
     stack.callback(bus.close)
-    spool = ShipperSettings(spool_folder(settings), settings.spool.max_bytes)
+    limits = settings.spool
+    spool = ShipperSettings(spool_folder(settings), limits.max_bytes, order_seconds=limits.order_seconds)
     shipper = Shipper(bus.producer(), encode_frame, encode_event, process.clock, process.stats, spool)
     sources = Sources(process.configured, shipper.ship, process.clock, process.stats, settings.node, process.stop)
     shipper.start()

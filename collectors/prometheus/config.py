@@ -34,7 +34,7 @@ class PrometheusConfig(ScrapeConfig):
     @classmethod
     def _has_scheme(cls, url: str) -> str:
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"{url!r} is no address of a page; write http://HOST:PORT/metrics")
+            raise ValueError("is no address of a page; write http://HOST:PORT/metrics")
         return url
 
     @field_validator("labels")

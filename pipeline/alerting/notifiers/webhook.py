@@ -49,7 +49,8 @@ class WebhookConfig(config.Section):
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except ValueError as error:
-            raise ValueError(f"is not a URL: {error}") from error
+            # What is wrong with it may be a part of a password.
+            raise ValueError("is not a URL: write https://host/path or https://host:port/path") from error
         if parts.scheme not in ("http", "https") or not host:
             raise ValueError("is not a web address: write https://host/path")
         return url

@@ -23,6 +23,13 @@ _MIGRATION_LOCK = 0x436F6C64  # "Cold", the same in every process
 SEARCH_INDEX = "incident_search_by_trigram"
 
 
+ENCODING_REMEDY = "create the database with ENCODING 'UTF8': `createdb --encoding UTF8 --template template0 NAME`"
+
+
+class WrongEncoding(ConfigError):
+    """The database keeps text in another encoding than UTF-8: not every text can be kept or read back."""
+
+
 class _Text(StrDumper):
     """A text without NUL, which PostgreSQL cannot keep and nobody reads."""
 
@@ -54,12 +61,18 @@ def postgres_engine(url: URL) -> Engine:
             "tcp_user_timeout": 20_000,
         },
     )
-    event.listen(engine, "connect", _configure)
+    where = url.render_as_string(hide_password=True)
+
+    def configure(connection: Any, _record: object) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            connection.close()
+            raise WrongEncoding(f"{where}: keeps text as {encoding}: {ENCODING_REMEDY}")
+        connection.adapters.register_dumper(str, _Text)
+
+    # First of all: what SQLAlchemy asks of a new server cannot be read in another encoding.
+    event.listen(engine, "connect", configure, insert=True)
     return engine
-
-
-def _configure(connection: Any, _record: object) -> None:
-    connection.adapters.register_dumper(str, _Text)
 
 
 def lock_for_migration(connection: Connection) -> None:

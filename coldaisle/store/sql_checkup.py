@@ -13,7 +13,7 @@ from coldaisle.checkup import Finding
 from coldaisle.clock import SECOND, Clock
 from coldaisle.errors import ColdaisleError, ConfigError
 from coldaisle.store.engine import bare_engine, begin, errors, newest_revision, open_engine, refuse_newer
-from coldaisle.store.postgres import SEARCH_INDEX, make_search_fast
+from coldaisle.store.postgres import SEARCH_INDEX, WrongEncoding, make_search_fast
 
 _PART = "incident store"
 _OLDEST_TRIED = 15  # the version that the tests run against
@@ -45,6 +45,8 @@ def fix(url: str, clock: Clock, password: SecretStr | None = None) -> list[Findi
     try:
         engine = open_engine(url, password)
     except ColdaisleError as error:
+        if isinstance(error, WrongEncoding):
+            return [_unreachable(error)]
         return [Finding(_PART, "error", f"could not be mended: {error}", "the database's owner may; name that user")]
     try:
         if engine.dialect.name == "postgresql":
@@ -58,6 +60,8 @@ def fix(url: str, clock: Clock, password: SecretStr | None = None) -> list[Findi
 
 
 def _unreachable(error: ColdaisleError) -> Finding:
+    if isinstance(error, WrongEncoding):
+        return Finding(f"{_PART}: encoding", "error", str(error), "move what is kept there, and name the new database")
     if isinstance(error, ConfigError):
         return Finding(_PART, "error", str(error), "correct storage.incidents and its password")
     return Finding(_PART, "error", str(error), "start the server, or correct storage.incidents")

@@ -210,6 +210,26 @@ def test_a_look_at_an_empty_database_changes_nothing_and_fix_lays_the_tables(ser
     assert {one.severity for one in fix(url, SystemClock(), server.password)} == {"ok"}
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_does_not_keep_text_as_utf_8_is_refused_with_the_remedy(
+    server: PostgresServer, encoding: str
+) -> None:
+    name = f"old_{encoding.lower()}"
+    with server.connect("postgres") as admin:
+        admin.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'".encode())
+    for url in (server.url(name), server.url(name).replace("+psycopg", "")):
+        with pytest.raises(ConfigError, match=rf"{name}: keeps text as {encoding}: .*ENCODING 'UTF8'") as caught:
+            connect_incidents(url, server.password)
+        assert "\n" not in str(caught.value)
+        assert PASSWORD not in str(caught.value)
+        for look in (check, fix):
+            (told,) = look(url, SystemClock(), server.password)
+            assert (told.part, told.severity, told.fixable) == ("incident store: encoding", "error", False)
+            assert "ENCODING 'UTF8'" in told.text
+    with server.connect(name) as raw:
+        assert raw.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() in ((0,), (b"0",))
+
+
 def test_a_clock_that_differs_is_told(server: PostgresServer, url: str) -> None:
     behind = ManualClock(SystemClock().now() - 90 * SECOND)
     told = next(one for one in check(url, behind, server.password) if one.part.endswith("clock"))

@@ -13,7 +13,7 @@ from cli.roles.servers import bus_for, incidents_for, where_bus, where_incidents
 from cli.settings import Settings
 from cli.upkeep import outbox_at_work
 from cli.wiring import alerter_of, copy_of, notifiers_of, notify_of, rules_of
-from coldaisle.bus import DEADLETTERS
+from coldaisle.bus import DEADLETTERS, Partition
 from coldaisle.bus.kafka_groups import KafkaGroups
 from pipeline.alerting.outbox import OutboxWorker
 from pipeline.alerting.role import AlertRole, AlertRoleSettings
@@ -41,7 +41,12 @@ def begin(process: Process, stack: ExitStack) -> str:
     role = AlertRole(
         heard, alerter, dead_letters, clock, None, AlertRoleSettings(holder=holder, bus=cluster, commits=False)
     )
-    meter = process.meter(heard.behind, AlertRole.group)
+
+    def behind() -> dict[Partition, int]:
+        # Who stands by reads nothing: what waits is the other's work. Asking still tells whether Kafka is there.
+        return {partition: waiting if role.deciding else 0 for partition, waiting in heard.behind().items()}
+
+    meter = process.meter(behind, AlertRole.group)
 
     # What looks at lag stops first: it writes to the bus that the role reads.
     stack.enter_context(process.worker("alert", lambda: meter.after(role.step()), role.close))

@@ -104,7 +104,7 @@ def new_in_order(messages: list[Message]) -> dict[bytes, list[int]]:
 
 
 def test_a_killed_broker_costs_a_pause_and_nothing_else(server: KafkaServer) -> None:
-    bus = fresh_bus(server)
+    bus = fresh_bus(server, config=fresh_config(server, flush_seconds=3))
     shipper, consumer = Shipper(bus), bus.consumer(["frames"], "score")
     read: list[Message] = []
     heard: list[str] = []

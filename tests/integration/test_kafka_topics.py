@@ -135,7 +135,7 @@ def pass_one_message(config: KafkaConfig) -> None:
 def test_what_is_wrong_with_the_login_is_said_without_the_secret(
     kafka_server: KafkaServer, login: dict[str, object], wrong: dict[str, object], reason: str
 ) -> None:
-    config = fresh_config(kafka_server, 1, **(login | wrong), connect_seconds=2, away_seconds=2)
+    config = fresh_config(kafka_server, 1, **(login | wrong), connect_seconds=1, away_seconds=1)
     (finding,) = kafka_topics.check(config, SystemClock())
     assert finding.severity == "error"
     assert re.search(reason, finding.text)

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cli import logs
 from coldaisle.bus import Bus
 from coldaisle.clock import rfc3339
 from coldaisle.deadletter import Settled
@@ -74,9 +75,10 @@ def _chosen(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; return the exit code. Raises ConfigError, Transient."""
-    from cli.settings import read
+    from cli.settings import read, secrets_of
 
     settings = read(args.config)
+    logs.configure(settings.log, "deadletters", secrets_of(settings), args.verbose)
     if settings.bus.kind != "kafka":
         raise ConfigError(
             'the bus is in memory (bus.kind = "memory"), and its dead letters end with its process; '

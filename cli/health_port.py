@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
+from cli.logs import redacted
 from coldaisle.config import Section
 from coldaisle.errors import ConfigError
 from coldaisle.selfstats import SelfStats
@@ -48,9 +49,11 @@ class Readiness:
             self._missing.pop(part, None)
 
     def missing(self) -> dict[str, str]:
-        """Return what is missing, with reasons; nothing = ready."""
+        """Return what is missing, with reasons (no secret in them); nothing = ready."""
         with self._lock:
-            return dict(self._missing)
+            missing = dict(self._missing)
+        # A reason may be a server's own words, and a server may say back what it was sent.
+        return {part: redacted(reason) for part, reason in missing.items()}
 
     def document(self) -> dict[str, Any]:
         """Return what ``/readyz`` answers."""

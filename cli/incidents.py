@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cli import logs
 from cli.incident_text import story, table
 from cli.moments import moment, span
 from coldaisle.clock import Clock, SystemClock
@@ -133,9 +134,11 @@ def run(args: argparse.Namespace, clock: Clock | None = None) -> int:
 def _settings(args: argparse.Namespace) -> Settings | None:
     if args.config is None:
         return None
-    from cli.settings import read
+    from cli.settings import read, secrets_of
 
-    return read(args.config)
+    settings = read(args.config)
+    logs.configure(settings.log, "incidents", secrets_of(settings), args.verbose)
+    return settings
 
 
 def _opened(args: argparse.Namespace) -> SqlIncidentStore:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     with house(settings, clock, topology, stop) as running:
         for repair in running.repaired:
-            print(f"coldaisle: repaired: {repair}", file=sys.stderr)
+            print(f"coldaisle: repaired: {logs.redacted(repair)}", file=sys.stderr)
         stats: SelfStats = running.stats
         shipper = Shipper(running.bus.producer(), encode_frame, encode_event, clock, stats)
         sources = Sources(configured, shipper.ship, clock, stats, settings.node, stop)
@@ -71,6 +71,6 @@ def run(args: argparse.Namespace) -> int:
             sources.stop()
             shipper.stop()
     if stop.failed:
-        print(f"coldaisle: {stop.failure}", file=sys.stderr)
+        logs.say(stop.failure, logging.ERROR)
         return 1
     return 0

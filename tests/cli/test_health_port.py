@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+
 import httpx
 import pytest
 
+from cli import logs
 from cli.health_port import Readiness, health_port
 from coldaisle.errors import ConfigError
 from coldaisle.selfstats import SelfStats
@@ -39,3 +43,16 @@ def test_a_port_that_is_taken_is_named() -> None:
             health_port("127.0.0.1", port, Readiness("store"), SelfStats()),
         ):
             pass
+
+
+def test_a_reason_that_holds_a_secret_is_shown_without_it() -> None:
+    root = logging.getLogger()
+    handlers, level, hook = root.handlers[:], root.level, threading.excepthook
+    try:
+        logs.configure(logs.LogConfig(), "store", ("canary-7f3a",))
+        readiness = Readiness("store")
+        readiness.lacks("influxdb", "answered 500: Authorization: Token canary-7f3a")
+        assert readiness.document()["missing"][0]["reason"] == "answered 500: Authorization: Token **********"
+    finally:
+        root.handlers[:], threading.excepthook = handlers, hook
+        root.setLevel(level)

@@ -40,13 +40,12 @@ check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter, the rules' own tests
 	$(BIN)/lint-imports
 	$(BIN)/coldaisle check-config config/example.toml
 
-# The first run on a machine builds an InfluxDB, in the background of the fast tests.
+# The first run on a machine builds an InfluxDB, in the background of the tests that need none.
 test: $(VENV)/.dev system-packages  ## every test, the ones with real servers and a real browser included
-	@if ./deploy/build-influxd.sh --if-built >/dev/null 2>&1; then exec $(BIN)/pytest; fi; \
-	./deploy/build-influxd.sh >/dev/null & builder=$$!; \
-	$(BIN)/pytest -m "not integration" || exit 1; \
+	@./deploy/build-influxd.sh >/dev/null & builder=$$!; \
+	$(BIN)/pytest -m "not influxdb" || exit 1; \
 	wait $$builder || echo "make: NO TEST WILL MEET A REAL INFLUXDB" >&2; \
-	exec $(BIN)/pytest -m integration
+	exec $(BIN)/pytest -m influxdb
 
 test-fast: $(VENV)/.dev  ## unit, conformance and scenario tests only
 	$(BIN)/pytest -m "not integration"

@@ -40,7 +40,7 @@ def parquet(folder: Path, _: pytest.FixtureRequest) -> MetricStore:
     return ParquetStore(folder, ManualClock(START))
 
 
-ON_INFLUX = (pytest.mark.integration, pytest.mark.xdist_group("influxdb"))
+ON_INFLUX = (pytest.mark.integration, pytest.mark.influxdb, pytest.mark.xdist_group("influxdb"))
 STORES = [memory, parquet, pytest.param(influx, marks=ON_INFLUX)]
 BUCKETS = (f"hall{number}" for number in count())
 

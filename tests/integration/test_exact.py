@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -241,9 +242,9 @@ def test_forty_kills_change_nothing(tmp_path: Path) -> None:
         assert repeats <= max(1, MOST_REPEATED * len(delivered)), delivered
         points = stored(site)
         samples = sum(count for count, _ in told.values())
-        print(
-            f"{KILLS} kills: {len(found)} findings, {len(incidents)} incidents, {samples:,} points, "
-            f"{len(delivered)} notifications, {repeats} repeated; {late:g} messages late for alert"
+        sys.stdout.write(
+            f"\n{KILLS} kills: {len(found)} findings, {len(incidents)} incidents, {samples:,} points, "
+            f"{len(delivered)} notifications, {repeats} repeated; {late:g} messages late for alert\n"
         )
         assert {metric: count for metric, (count, _) in points.items()} == {
             metric: count for metric, (count, _) in told.items()

@@ -54,7 +54,8 @@ class LagMeter:
             self._due = monotonic() + 1.0
             return done
         self._away("")
-        self._due = monotonic() + LOOK_SECONDS
+        # A member that was given no partitions yet will have some soon.
+        self._due = monotonic() + (LOOK_SECONDS if behind else 1.0)
         lags = dict.fromkeys(self.lags, 0)
         for partition, waiting in behind.items():
             key = (self._group, partition.topic)

@@ -21,7 +21,12 @@ from tests.integration.kafka_server import Unavailable, jars
 from tests.integration.postgres_server import missing as no_postgres
 from tests.integration.postgres_server import programme
 
-pytestmark = [pytest.mark.integration, pytest.mark.influxdb, pytest.mark.xdist_group("influxdb"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.influxdb,
+    pytest.mark.xdist_group("influxdb"),
+    pytest.mark.timeout(600),
+]
 
 _QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*'"
 # What the entry points of the three images do with the same environment; the images themselves cannot be had here.

@@ -43,16 +43,18 @@ class Process:
         """
         Return what ``open_it`` opens, trying again while it raises Transient; each new reason is logged once.
 
+        Not at the first try: a broker that refuses a login may merely hang up before it says why.
+
         Raises ConfigError where waiting would not help, Asked when the process is to stop.
         """
-        pause, told = _FIRST_WAIT_SECONDS, ""
+        pause, told, first = _FIRST_WAIT_SECONDS, "", True
         while True:
             try:
                 opened = open_it()
             except Transient as error:
                 reason = str(error)
                 self.readiness.lacks(part, reason)
-                if reason != told:
+                if reason != told and not first:
                     _LOG.warning("%s waits for %s: %s", self.role, part, reason)
                     told = reason
             except Permanent as error:
@@ -65,6 +67,7 @@ class Process:
             if self.stop.wait(pause):
                 raise Asked
             pause = min(2 * pause, _LONGEST_WAIT_SECONDS)
+            first = False
 
     def worker(self, name: str, step: Callable[[], object], last: Callable[[], object] | None = None) -> Worker:
         """Return a worker whose trouble is shown at ``/readyz`` and whose last words may fail: they come again."""

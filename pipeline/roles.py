@@ -10,7 +10,7 @@ from coldaisle.event import Event
 from coldaisle.frame import Block, Frame
 from coldaisle.selfstats import SelfStats
 from coldaisle.store import MetricStore
-from pipeline.checkpoint import Checkpoint
+from pipeline.checkpoint import Checkpoint, Handover
 from pipeline.reader import Reader
 from pipeline.scoring import Engine
 
@@ -27,22 +27,29 @@ class Storer:
     topics = (FRAMES, EVENTS)
 
     def __init__(
-        self, consumer: Consumer, store: MetricStore, reader: Reader, clock: Clock, flush_seconds: float = 5.0
-    ) -> None:
+        self, consumer: Consumer, store: MetricStore, reader: Reader, clock: Clock, flush_seconds: float = 5.0,
+        handover: Handover | None = None,
+    ) -> None:  # fmt: skip
+        """``handover`` is the watcher with which ``consumer`` joined its group, where there may be other members."""
         self._consumer = consumer
         self._store = store
         self._reader = reader
         self._clock = clock
         self._flush_ns = round(flush_seconds * SECOND)
         self._checkpoint = Checkpoint(consumer, [store, reader.dead_letters])
+        if handover is not None:
+            handover.serve(self._checkpoint)
         self._flushed = clock.now()
+        self._unread: list[Message] = []
         self._held: tuple[list[Message], list[Frame | Block], list[Event]] | None = None
 
     def step(self, timeout_seconds: float = 0.5) -> int:
         """Work once; return how many messages were read. Raises Transient: call again later, nothing is lost."""
         if self._held is None:
-            messages = self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
-            self._held = (messages, *self._reader.read(messages))
+            # Kept until it is read: a dead letter that the bus does not take now must not lose its neighbours.
+            self._unread = self._unread or self._consumer.poll(_MOST_MESSAGES, timeout_seconds)
+            self._held = (self._unread, *self._reader.read(self._unread))
+            self._unread = []
         # What the store refuses is kept for the next step: the consumer has passed it, and would not bring it again.
         messages, frames, events = self._held
         if frames:

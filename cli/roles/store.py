@@ -8,6 +8,7 @@ from cli.roles.process import Process
 from cli.roles.servers import bus_for, metrics_for, where_bus, where_metrics
 from cli.upkeep import Keeper
 from coldaisle.bus import DEADLETTERS
+from pipeline.checkpoint import Handover
 from pipeline.deadletter import DeadLetters
 from pipeline.roles import Reader, Storer
 
@@ -23,9 +24,10 @@ def begin(process: Process, stack: ExitStack) -> str:
         refused.flush()
 
     metrics = metrics_for(process, stack, refuse)
-    consumer = bus.consumer(Storer.topics, Storer.group)
+    handover = Handover()
+    consumer = bus.consumer(Storer.topics, Storer.group, handover)
     reader = Reader(DeadLetters(bus.producer(), stats, by=Storer.group), stats)
-    role = Storer(consumer, metrics, reader, clock, settings.storage.flush_seconds)
+    role = Storer(consumer, metrics, reader, clock, settings.storage.flush_seconds, handover)
     meter = process.meter(consumer.behind, Storer.group)
     stack.enter_context(process.worker("store", lambda: meter.after(role.step()), role.close))
     if settings.storage.metrics == "parquet":

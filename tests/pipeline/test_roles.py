@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import pytest
 
 from coldaisle.anomaly import Phase
 from coldaisle.bus import DEADLETTERS, FRAMES, Message, Partition
+from coldaisle.bus.memory import MemoryBus
 from coldaisle.clock import SECOND, ManualClock
 from coldaisle.codec import encode_frame
 from coldaisle.errors import Backpressure, Permanent, Transient
+from coldaisle.event import Event
 from coldaisle.frame import Block, Frame, Sample
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import Series, labels
 from coldaisle.severity import Severity
+from coldaisle.store import MetricStore
 from coldaisle.store.memory_metrics import InMemoryMetricStore
 from coldaisle.topology import Topology
-from pipeline.checkpoint import Checkpoint
+from pipeline.checkpoint import Checkpoint, Handover
 from pipeline.deadletter import DeadLetters
 from pipeline.roles import Reader, Scorer, Storer
 from pipeline.rule_examples import PlainTails
@@ -160,3 +164,72 @@ def test_what_a_store_refuses_once_is_stored_at_the_next_step_and_committed_only
     assert log.committed == {Partition(FRAMES, 0): 2}
     ((_, _, values),) = store.query(store.metrics()[0], (), 0, 2**62)
     assert values.tolist() == [1.0, 2.0]
+
+
+class Shelf:
+    """A metric store that counts what it is given."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, int]] = []
+
+    def write(self, frames: Iterable[Frame | Block]) -> None:
+        self.kept += [(each.node, int(each.timestamps[0])) for each in frames if isinstance(each, Frame)]
+
+    def write_events(self, events: Iterable[Event]) -> None:
+        assert not list(events)
+
+    def flush(self) -> None:
+        """Everything is kept."""
+
+
+def storer(bus: MemoryBus, shelf: Shelf, clock: ManualClock) -> Storer:
+    handover, stats = Handover(), SelfStats()
+    consumer = bus.consumer(Storer.topics, Storer.group, handover)
+    reader = Reader(DeadLetters(bus.producer(), stats), stats)
+    return Storer(consumer, cast("MetricStore", shelf), reader, clock, 5.0, handover)
+
+
+def test_members_of_store_that_come_and_go_commit_what_they_hold_and_nothing_else() -> None:
+    clock, shelf = ManualClock(100 * SECOND), Shelf()
+    bus = MemoryBus(clock, SelfStats(), partitions=4)
+    producer = bus.producer()
+    members = [storer(bus, shelf, clock)]
+    told = 0
+    for second in range(60):
+        for node in range(8):
+            series = Series("node_power_watts", labels(node=f"n{node}"))
+            frame = Frame.of("host", f"n{node}", [Sample(series, second * SECOND, 1.0)])
+            producer.produce(FRAMES, frame.node.encode(), encode_frame(frame))
+            told += 1
+        if second in (10, 20):
+            members.append(storer(bus, shelf, clock))
+        if second == 41:
+            members.pop(0).close()
+        clock.advance(1.0)
+        for member in members:
+            member.step(0.0)
+    clock.advance(6.0)
+    for member in members:
+        member.step(0.0)
+    assert len(set(shelf.kept)) == told
+    assert bus.consumer(("frames",), "store").lag() == 0, "what was stored was not committed"
+
+
+def test_a_dead_letter_that_the_bus_refuses_loses_none_of_its_neighbours() -> None:
+    clock, shelf, stats = ManualClock(100 * SECOND), Shelf(), SelfStats()
+    log = Log([frame(1.0, 90), b"garbage", frame(2.0, 91)])
+    letters = DeadLetters(log, stats, least=3)
+    put, away = letters.put, [True]
+
+    def refuse(message: Message, reason: str) -> None:
+        if away.pop() if away else False:
+            raise Transient("the bus is away")
+        put(message, reason)
+
+    letters.put = refuse  # type: ignore[method-assign]
+    role = Storer(log, cast("MetricStore", shelf), Reader(letters, stats), clock, 0.0)
+    with pytest.raises(Transient):
+        role.step()
+    role.step()
+    assert [at for _, at in shelf.kept] == [90 * SECOND, 91 * SECOND]
+    assert log.committed == {Partition(FRAMES, 0): 3}

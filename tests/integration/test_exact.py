@@ -40,11 +40,8 @@ from tests.integration.programme import until
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.influxdb,
-    pytest.mark.xdist_group("influxdb"),
+    pytest.mark.xdist_group("exact"),
     pytest.mark.timeout(900),
-    # kafka-python leaves the socket of a connection that a killed broker refused to the garbage collector.
-    pytest.mark.filterwarnings("ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 
 KILLS = 40

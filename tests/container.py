@@ -114,7 +114,9 @@ class Container:
         self.user, self.group = (int(word) for word in service["user"].split(":"))
         self.log = place / "log"
         (place / "root").mkdir(parents=True)
-        self._mounts = {**self._of_this_machine(), **self._of_the_service(mounts)}
+        unordered = {**self._of_this_machine(), **self._of_the_service(mounts)}
+        # Outer ones first: a checkout below /tmp would else vanish under the service's own /tmp.
+        self._mounts = dict(sorted(unordered.items(), key=lambda each: each[0].count("/")))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *command: str) -> None:

@@ -159,7 +159,7 @@ class ScoreRole:
             # Shards take turns, so that no step saves them all.
             share = number / max(1, len(partitions))
             self._saved_at[partition] = now - round(share * self._pace.snapshot_seconds * SECOND)
-        self._follow_events()
+        self._follow = True
         return {partition: self._shards[partition].offset for partition in partitions}
 
     def losing(self, partitions: frozenset[Partition]) -> None:
@@ -242,9 +242,10 @@ class ScoreRole:
 
     def _hear_events(self) -> None:
         """Bring every watch the jobs that start and end; one that is new first hears all of before."""
-        if self._follow:
+        watches = self._watches()
+        if self._follow and watches:
+            # From where the watch that knows least of them is.
             self._events.poll(1, 0.0)  # a reader connects when it first polls
-            watches = self._watches()
             self._events.seek({part: min(each.events_from(part) for each in watches) for part in self._event_parts})
             self._follow, self._fresh = False, True
         while True:
@@ -261,10 +262,6 @@ class ScoreRole:
             if not messages and not any(self._events.behind().values()):
                 self._fresh = False
                 return
-
-    def _follow_events(self) -> None:
-        """Read events again from where the watch that knows least of them is."""
-        self._follow = bool(self._watches())
 
     # Writing
 
@@ -377,7 +374,7 @@ class ScoreRole:
             self._shards[partition] = self._load(partition)
         for topic, consumer in self._consumers.items():
             consumer.seek({each: shard.offset for each, shard in self._shards.items() if each.topic == topic})
-        self._follow_events()
+        self._follow = True
         self._rewind = False
 
     def _watches(self) -> list[WatchShard]:

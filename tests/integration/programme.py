@@ -35,16 +35,20 @@ class Finished:
     out: str
     err: str
 
-    def refused(self, *words: str) -> str:
-        """Assert a refusal as it should be, one line that holds ``words``; return the line."""
+    def refused(self, *words: str, after: str | None = None) -> str:
+        """
+        Assert a refusal as it should be, one line that holds ``words``; return the line.
+
+        Lines that hold ``after`` may stand before it: a role that waited for a server before it knew better.
+        """
         assert self.code == 2, f"exit code {self.code}: {self.err}"
         assert "Traceback" not in self.err
-        lines = self.err.splitlines()
-        assert len(lines) == 1, self.err
-        assert lines[0].startswith("coldaisle: ")
+        *before, line = self.err.splitlines()
+        assert all(after is not None and after in other for other in before), self.err
+        assert line.startswith("coldaisle: ")
         for word in words:
-            assert word in lines[0], f"{word!r} is not in {lines[0]!r}"
-        return lines[0]
+            assert word in line, f"{word!r} is not in {line!r}"
+        return line
 
 
 def coldaisle(*words: object, cwd: Path, env: Mapping[str, str] | None = None, **options: Any) -> Finished:

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo check test test-fast bench lock clean system-packages
+.PHONY: help setup forecast demo check test test-fast bench lock clean system-packages
 
 help:           ## what can be asked for
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,13 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.base
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/dev.lock
 	@touch $@
 
+# Brings torch, some gigabytes: only for those who train and serve neural forecasts, and for the tests of these.
+$(VENV)/.forecast: requirements/forecast.lock $(VENV)/.base
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/forecast.lock
+	@touch $@
+
+forecast: $(VENV)/.forecast  ## torch and pytorch-forecasting beside it
+
 demo: setup     ## a simulated AI hall with faults, the whole pipeline and the page (ARGS="--seed 7")
 	$(BIN)/coldaisle demo $(ARGS)
 
@@ -43,7 +50,7 @@ check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter, the rules' own tests
 # The first run on a machine builds an InfluxDB, in the background of the tests that need none. Where time is short,
 # INFLUXDB_WAIT_SECONDS says how long to wait for it then; the next run goes on with what was built.
 INFLUXDB_WAIT_SECONDS ?= 3600
-test: $(VENV)/.dev system-packages  ## every test, the ones with real servers and a real browser included
+test: $(VENV)/.dev $(VENV)/.forecast system-packages  ## every test, the ones with real servers and a real browser included
 	@./deploy/build-influxd.sh --if-built >/dev/null 2>&1 || echo "make: building InfluxDB meanwhile, once a machine" >&2; \
 	./deploy/build-influxd.sh >/dev/null 2>&1 </dev/null & builder=$$!; \
 	$(BIN)/pytest -m "not influxdb" || exit 1; \
@@ -64,6 +71,7 @@ system-packages:
 lock: $(UV)     ## solve the locked versions anew
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements/base.lock
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.lock
+	$(UV) pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra forecast -c requirements/dev.lock -o requirements/forecast.lock
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 	  | $(UV) pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 - -o requirements/build.lock
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cli.score_files import Sheet, Table, find, read, write
 from coldaisle.errors import ConfigError
-from models.ensemble import Ensemble, Findings
+from models.ensemble import Ensemble
+from models.row_findings import Findings
 
 BUDGET_EVENTS_PER_DAY = 0.2
 MOST_STATED = 1_000_000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +11,7 @@ from models.budget import SECONDS_PER_DAY, threshold
 from models.calibrate import TailCalibrator, TailSettings
 from models.level import Level
 from models.reconstruction import Reconstruction
+from models.row_findings import Findings, nothing_found, part
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -36,25 +35,6 @@ QUIET_TAIL = 0.05
 statistic takes long to forget something huge."""
 CLEAR_FACTOR = 10.0
 """An anomaly ends only when its tail probability is this many times the threshold (hysteresis)."""
-
-
-class Findings(NamedTuple):
-    """What was thought of each row; one entry per row."""
-
-    score: Floats  # 0 usual .. 1 never seen; NaN while warming up and where nothing was measured
-    flagged: NDArray[np.bool_]
-    tail: Floats  # tail probability, NaN as above
-    ranked: NDArray[np.int64]  # [rows, up to 3] metrics that contribute most, first = most; -1 = no other worth naming
-    expected: Floats  # what the first of them was expected to be
-    fits: NDArray[np.bool_]  # the expectation comes from the metric's own past, not from the other metrics
-
-
-def _part(found: Findings, rows: slice) -> Findings:
-    """Return views of some rows, to be filled in."""
-    return Findings(
-        found.score[rows], found.flagged[rows], found.tail[rows],
-        found.ranked[rows], found.expected[rows], found.fits[rows],
-    )  # fmt: skip
 
 
 class Ensemble:
@@ -85,15 +65,12 @@ class Ensemble:
 
     def score(self, timestamps: Times, values: Floats) -> Findings:
         """Score and learn rows in order of time; ``timestamps`` [n] ns, ``values`` [n, metrics], NaN = missing."""
-        rows, top = len(timestamps), min(3, len(self._ids))
-        found = Findings(
-            np.full(rows, np.nan), np.zeros(rows, np.bool_), np.full(rows, np.nan),
-            np.zeros((rows, top), np.int64), np.full(rows, np.nan), np.ones(rows, np.bool_),
-        )  # fmt: skip
+        rows = len(timestamps)
+        found = nothing_found(rows, len(self._ids))
         start = 0
         while start < rows:
             stop = min(rows, start + BLOCK)
-            self._block(timestamps[start:stop], values[start:stop], _part(found, slice(start, stop)))
+            self._block(timestamps[start:stop], values[start:stop], part(found, slice(start, stop)))
             start = stop
         return found
 

@@ -150,7 +150,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=30, deadline=None)
 def test_no_flipped_bit_goes_unseen(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("flipped") / "model"
     save(folder, CARD, WEIGHTS)

@@ -15,6 +15,7 @@ from cli.incident_text import duration, reach
 from cli.progress import Progress
 from cli.settings import Settings, read
 from cli.wiring import alerter_of, engine_of, rules_of
+from coldaisle.anomaly import Anomaly, Phase
 from coldaisle.clock import SECOND, ManualClock, ScaledClock, SystemClock, rfc3339
 from coldaisle.event import Event
 from coldaisle.incident import Incident
@@ -48,6 +49,7 @@ class Replay:
         self.store = MemoryIncidentStore()
         self.pages: list[Notification] = []
         self.anomalies = 0
+        self.signals = 0  # what alerting for each series and each event would have sent
         self.samples = 0
         self.topology = recording.topology()
         self._clock = ManualClock(recording.span[0])
@@ -55,6 +57,7 @@ class Replay:
         rules = rules_of(settings)
         self.engine: Engine = engine_of(settings, rules, self.topology, self.stats)
         self._alerter = alerter_of(settings, rules, self.topology, self.store, self._notify, self.stats)
+        self._event_rules = rules.event_rules()
         self._events = sorted(recording.events(), key=lambda event: event.timestamp)
         self._event_times = [event.timestamp for event in self._events]
 
@@ -84,6 +87,10 @@ class Replay:
         found = self.engine.process([block], now) if block is not None and len(block) else self.engine.advance(now)
         self.samples += 0 if block is None else len(block)
         self.anomalies += len(found)
+        self.signals += sum(max(1, len(one.members)) for one in found if _is_signal(one))
+        self.signals += sum(
+            any(rule.about(event) and rule.opens(event) for rule in self._event_rules) for event in events
+        )
         self._alerter.take(found, events, now)
 
     def _end(self, events: list[Event], last: int) -> None:
@@ -108,7 +115,13 @@ class Replay:
         incidents = self.incidents()
         alerts = round(self.stats.total("alerting_alerts_total"))
         rows = [asdict(row) for row in truth]
-        return evaluate(incidents, rows, alerts, self.anomalies, self.recording.span, self.topology)
+        signals = self.signals + round(self.stats.total("score_crossings_total"))
+        return evaluate(incidents, rows, alerts, self.anomalies, self.recording.span, self.topology, signals)
+
+
+def _is_signal(anomaly: Anomaly) -> bool:
+    """Whether a finding opened that the count of scores' crossings does not hold: a limit, bad readings, silence."""
+    return anomaly.phase is Phase.OPENED and anomaly.detector in ("limit", "quality", "silence")
 
 
 def step_ns(recording: Recording) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from coldaisle.clock import HOUR, MINUTE, SECOND, parse_rfc3339
@@ -44,8 +46,8 @@ class Finding:
     fault: Fault
     incident_id: str | None
     duplicates: int
-    delay_seconds: float | None  # from the fault's start to the incident's opening
-    lead_seconds: float | None  # from the incident's opening to the fault's full growth; negative = too late
+    delay_seconds: float | None  # from the fault's start to its incident
+    lead_seconds: float | None  # from its incident to the fault's full growth; negative = too late
     suspect_is_right: bool
 
 
@@ -60,6 +62,12 @@ class Evaluation:
     anomalies: int
     span_seconds: float
     compression: float | None
+    signals: int | None = None
+
+    @property
+    def signal_compression(self) -> float | None:
+        """The share of signals that people were spared: 1 - incidents / signals."""
+        return 1.0 - self.incidents / self.signals if self.signals else None
 
     @property
     def found(self) -> tuple[Finding, ...]:
@@ -88,11 +96,24 @@ class Evaluation:
 
     def median_delay_seconds(self) -> float | None:
         """Return the median time from a fault's start to its incident."""
-        delays = sorted(one.delay_seconds for one in self.found if one.delay_seconds is not None)
-        if not delays:
-            return None
-        middle = len(delays) // 2
-        return delays[middle] if len(delays) % 2 else (delays[middle - 1] + delays[middle]) / 2
+        return median_of([one.delay_seconds for one in self.found if one.delay_seconds is not None])
+
+    def leads(self) -> list[float]:
+        """
+        Return the lead (s) of every fault that builds up: from its incident to its full growth.
+
+        One that was missed has minus infinity: leaving it out would make the median of a blind house splendid.
+        """
+        return [
+            -inf if one.lead_seconds is None else one.lead_seconds
+            for one in self.findings
+            if one.fault.full_at is not None
+        ]
+
+    def median_lead_seconds(self) -> float | None:
+        """Return the median of :meth:`leads`; None where no fault builds up, or most of those are missed."""
+        lead = median_of(self.leads())
+        return None if lead is None or lead == -inf else lead
 
     def to_json(self) -> dict[str, Any]:
         """Return the marks as ``coldaisle replay --json`` prints them."""
@@ -106,7 +127,10 @@ class Evaluation:
             "duplicates": self.duplicates,
             "alerts": self.alerts,
             "anomalies": self.anomalies,
+            "signals": self.signals,
+            "signal_compression": self.signal_compression,
             "median_delay_seconds": self.median_delay_seconds(),
+            "median_lead_seconds": self.median_lead_seconds(),
             "false_per_day": len(self.false_incidents) * 86_400 / self.span_seconds if self.span_seconds > 0 else None,
             "faults": [
                 {
@@ -156,6 +180,7 @@ def evaluate(
     anomalies_count: int,
     span: tuple[int, int],
     topology: Topology | None = None,
+    signals_count: int | None = None,
 ) -> Evaluation:
     """
     Judge ``incidents`` against the rows of ``truth.jsonl``; ``span`` is the first and last time (ns) of the recording.
@@ -164,11 +189,13 @@ def evaluate(
       SLACK) and its end (plus TAIL), and that touches it: the suspect or an entity is the fault's entity or
       affected, or (with ``topology``) contains, feeds, cools or links the fault's entity as suspect, or is
       contained by it. One that was open before must have taken in such an alert after the start.
+    * Of several, the one that names the culprit stands for the fault, else the earliest.
     * precision = incidents that touch a fault / incidents; recall = faults found / faults.
-    * Further incidents of one fault are duplicates: not false, but counted. Merged ones (resolved as
-      duplicate) are not counted at all, since people see them closed.
-    * delay = opened_at - start of the first; lead = full_at - opened_at where the truth says when it was full.
-    * compression = alerts / incidents.
+    * Incidents that touch faults and stand for none are duplicates: not false, but counted, each once. Merged ones
+      (resolved as duplicate) are not counted at all, since people see them closed.
+    * Told is the first word of it, in an incident that stands for no other fault: delay = told - start;
+      lead = full_at - told, where the truth says when it was full.
+    * compression = alerts / incidents. ``signals_count`` is what alerting for each series and event would have sent.
 
     Raises ConfigError where a row cannot be read.
     """
@@ -177,25 +204,28 @@ def evaluate(
         for one in sorted(incidents, key=lambda one: (one.opened_at, one.id))
         if one.severity is not Severity.INFO and one.resolve_reason is not ResolveReason.DUPLICATE
     ]
-    taken: dict[str, int] = {}
-    findings = []
+    told: list[tuple[Fault, list[tuple[Incident, int]]]] = []
     for fault in faults(truth):
         mine = [(one, when) for one in judged if (when := _told_at(one, fault, span[1], topology)) is not None]
-        # The one that names the culprit stands for the fault; ties go to the earliest.
         mine.sort(key=lambda pair: (not _right(pair[0].suspect, fault, topology), pair[1], pair[0].id))
-        first = min(mine, key=lambda pair: pair[1]) if mine else None
-        for one, _ in mine:
-            taken[one.id] = taken.get(one.id, 0) + 1
+        told.append((fault, mine))
+    standing = {mine[0][0].id for _, mine in told if mine}
+    further = _further(told, standing, topology)
+    findings = []
+    for fault, mine in told:
+        first = mine[0][0] if mine else None
+        when = min((when for one, when in mine if one is first or one.id not in standing), default=0)
         findings.append(
             Finding(
                 fault=fault,
-                incident_id=mine[0][0].id if mine else None,
-                duplicates=max(0, len(mine) - 1),
-                delay_seconds=(first[1] - fault.start) / SECOND if first else None,
-                lead_seconds=(fault.full_at - first[1]) / SECOND if first and fault.full_at is not None else None,
-                suspect_is_right=bool(mine) and _right(mine[0][0].suspect, fault, topology),
+                incident_id=first.id if first else None,
+                duplicates=further[fault.id],
+                delay_seconds=(when - fault.start) / SECOND if first else None,
+                lead_seconds=(fault.full_at - when) / SECOND if first and fault.full_at is not None else None,
+                suspect_is_right=first is not None and _right(first.suspect, fault, topology),
             )
         )
+    taken = {one.id for _, mine in told for one, _ in mine}
     return Evaluation(
         findings=tuple(findings),
         false_incidents=tuple(one.id for one in judged if one.id not in taken),
@@ -204,7 +234,21 @@ def evaluate(
         anomalies=anomalies_count,
         span_seconds=(span[1] - span[0]) / SECOND,
         compression=alerts_count / len(judged) if judged else None,
+        signals=signals_count,
     )
+
+
+def _further(
+    told: Sequence[tuple[Fault, list[tuple[Incident, int]]]], standing: Set[str], topology: Topology | None
+) -> Counter[str]:
+    """Count the incidents that stand for no fault, each for the fault that it fits best."""
+    best: dict[str, tuple[bool, int, str]] = {}
+    for fault, mine in told:
+        for one, _ in mine:
+            if one.id not in standing:
+                fit = (_right(one.suspect, fault, topology), fault.start, fault.id)
+                best[one.id] = max(best.get(one.id, fit), fit)
+    return Counter(fault for _, _, fault in best.values())
 
 
 def _told_at(incident: Incident, fault: Fault, last: int, topology: Topology | None) -> int | None:
@@ -234,6 +278,14 @@ def _right(suspect: str, fault: Fault, topology: Topology | None) -> bool:
     return suspect in topology.ancestors(fault.entity)[:1] or fault.entity in topology.ancestors(suspect)
 
 
+def median_of(values: Sequence[float]) -> float | None:
+    """Return the median; None of nothing."""
+    if not values:
+        return None
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
 def _moment(value: Any) -> int | None:
     if value is None:
         return None
@@ -249,6 +301,9 @@ def describe(evaluation: Evaluation) -> str:
         f"{len(evaluation.false_incidents)} of {evaluation.incidents} incidents false, "
         f"{evaluation.duplicates} duplicates",
     ]
+    lead = evaluation.median_lead_seconds()
+    if lead is not None:
+        lines.append(f"median lead on faults that build up: {lead / 60:.0f} min")
     for one in evaluation.findings:
         if one.delay_seconds is None:
             lines.append(f"  missed  {one.fault.fault} of {one.fault.entity}")

@@ -287,6 +287,9 @@ class Judge:
     def _decided(self, opinions: _Sum, ids: Ids, times: Times, values: Floats) -> Verdict:
         """Say where one part of a round is evidence; nearly all samples are told by their tail alone."""
         who, tail, expected, spread, score, raw = opinions
+        crossed = np.count_nonzero((tail < self.threshold) & ~(self.tail[ids] < self.threshold))
+        if crossed:
+            self._stats.add("score_crossings_total", float(crossed))
         self.tail[ids], self.expected[ids], self.spread[ids] = tail, expected, spread
         # Where calibration has lived too little to call anything rare, many spreads that last are believed.
         certain = np.abs(score) >= self._settings.certain_spreads

@@ -33,6 +33,7 @@ class Truth:
     start: int
     end: int | None  # None = it lasted
     severity: str
+    full_at: int | None = None  # when a fault that builds up was fully grown; None = it struck at once
 
 
 def event_to_line(event: Event) -> str:
@@ -61,6 +62,7 @@ def truth_to_line(truth: Truth) -> str:
             "end": None if truth.end is None else moment(truth.end),
             "severity": truth.severity,
         }
+        | ({} if truth.full_at is None else {"full_at": moment(truth.full_at)})
     )
 
 
@@ -91,6 +93,7 @@ def read_truth(path: Path) -> list[Truth]:
             start=line.moment("start"),
             end=None if line.missing("end") else line.moment("end"),
             severity=line.text("severity", "page"),
+            full_at=None if line.missing("full_at") else line.moment("full_at"),
         )
         for line in _lines(path)
     ]

@@ -26,6 +26,7 @@ class FaultPlan(Section):
     after_seconds: Annotated[float, Field(ge=0)]
     entity: str | None = None  # kind/name; None = a fitting one is drawn when it begins
     lasts_seconds: Annotated[float, Field(gt=0)] | None = None  # None = as long as its kind does
+    grows_seconds: Annotated[float, Field(gt=0)] | None = None  # of one that builds up; None = its kind's pace
 
     @field_validator("kind")
     @classmethod
@@ -46,7 +47,16 @@ class SimulatorConfig(Section):
     faults: Literal["default", "none"] | list[str | FaultPlan] = "default"
     fault_rate: Annotated[float, Field(gt=0, le=600)] = 12.0  # faults begun an hour, on average
     first_fault_after_seconds: Annotated[float, Field(ge=0)] = 45.0
+    build_up_seconds: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """How long faults that build up take to be full, drawn between; None = a demo's pace of minutes."""
     duration_seconds: Annotated[float, Field(gt=0)] | None = None
+
+    @field_validator("build_up_seconds")
+    @classmethod
+    def _shortest_first(cls, span: tuple[float, float] | None) -> tuple[float, float] | None:
+        if span is not None and span[0] > span[1]:
+            raise ValueError(f"the shortest ({span[0]:g}) stands before the longest ({span[1]:g})")
+        return span
 
     @field_validator("start")
     @classmethod

@@ -27,6 +27,8 @@ class Effects:
         self.replays: Floats = np.zeros(gpus)
         self.gpu_gone: Flags = np.zeros(gpus, bool)  # off the bus
         self.fan_dead: Flags = np.zeros((nodes, FANS_PER_NODE), bool)
+        self.fan_health: Floats = np.ones((nodes, FANS_PER_NODE))  # share of the commanded speed that is reached
+        self.air_flow: Floats = np.ones(nodes)  # times the air that an air node's fans would move
         self.node_slow: Floats = np.zeros(nodes)  # share by which its steps take longer
         self.node_down: Flags = np.zeros(nodes, bool)  # no power to the board
         self.node_silent: Flags = np.zeros(nodes, bool)  # nothing it says gets through

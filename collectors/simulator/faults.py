@@ -31,6 +31,8 @@ class Moment:
     age: float  # and at its end
     now: int
     memory: dict[str, float]  # what the fault keeps from step to step
+    grows_seconds: float = 0.0  # how long this one takes to be full; 0 = it strikes at once
+    stretch: float = 1.0  # that, as a multiple of its kind's own pace
     events: list[Event] = field(default_factory=list)
 
     @property
@@ -38,13 +40,31 @@ class Moment:
         """Length of the step."""
         return self.age - self.before
 
+    @property
+    def grown(self) -> float:
+        """How far it has come, 0..1."""
+        return self.reached(self.grows_seconds)
+
+    def reached(self, seconds: float) -> float:
+        """Return 0..1: how far a growth of ``seconds`` has come."""
+        return min(max(self.age / seconds, 0.0), 1.0) if seconds > 0 else 1.0
+
+    def rate(self, full: float, ratio: float) -> float:
+        """
+        Return events a second that grow exponentially to ``full``; at the kind's own pace from ``full / ratio``.
+
+        What grows more slowly begins smaller, with the square of its slowness: a defect that takes hours is
+        not a storm from its first minute.
+        """
+        return full * float((ratio * self.stretch**2) ** (self.grown - 1.0))
+
+    def at_growth(self, share: float) -> bool:
+        """Return whether the fault has grown to ``share`` in this step; true once."""
+        return self.at(share * self.grows_seconds)
+
     def at(self, age: float) -> bool:
         """Return whether the fault reaches ``age`` seconds in this step; true once."""
         return self.before < age <= self.age or (age == 0.0 and self.before < 0.0 <= self.age)
-
-    def grown(self, seconds: float) -> float:
-        """Return 0..1: how far a growth of ``seconds`` has come."""
-        return min(max(self.age / seconds, 0.0), 1.0)
 
     def say(self, kind: str, code: str, whose: Labels, text: str, **attributes: str) -> None:
         """Let an event happen now."""
@@ -67,7 +87,11 @@ class Moment:
 
 
 class Kind(NamedTuple):
-    """One kind of fault. ``share`` weighs how often it is drawn; see ``SHARES`` for where that comes from."""
+    """
+    One kind of fault; see ``SHARES`` for how often it is drawn.
+
+    One that builds up takes ``grows_seconds`` of its ``lasts_seconds`` to be full; the others strike at once.
+    """
 
     name: str
     unit: str  # gpu, node, psu, pdu, cooling, port, switch
@@ -76,6 +100,7 @@ class Kind(NamedTuple):
     act: Callable[[Moment], None]
     needs: str = ""  # "air", "liquid", "training": only such places can have it
     after: Callable[[Moment], None] | None = None  # once, when it heals
+    grows_seconds: float = 0.0
 
 
 # --- cooling -----------------------------------------------------------------------------------------------------
@@ -88,24 +113,38 @@ def _fan_failure(m: Moment) -> None:
 
 def _blocked_cold_plate(m: Moment) -> None:
     """Debris grows in one cold plate: its resistance rises to three times, the node's flow falls a little."""
-    grown = m.grown(900.0)
-    m.effects.core_resistance[m.target] = 1.0 + 2.0 * grown
-    m.effects.coolant_flow[m.target // GPUS_PER_NODE] = 1.0 - 0.06 * grown
+    m.effects.core_resistance[m.target] = 1.0 + 2.0 * m.grown
+    m.effects.coolant_flow[m.target // GPUS_PER_NODE] = 1.0 - 0.06 * m.grown
 
 
 def _cooling_unit_failure(m: Moment) -> None:
     """A compressor or valve fails within a minute; what is left carries a third, and the row warms."""
-    m.effects.cooling_health[m.target] = 1.0 - 0.68 * m.grown(60.0)
+    m.effects.cooling_health[m.target] = 1.0 - 0.68 * m.reached(60.0)
 
 
 def _pump_wear(m: Moment) -> None:
-    """An impeller wears; at the same speed the flow falls to six tenths over twenty minutes."""
-    m.effects.pump_health[m.target] = 1.0 - 0.4 * m.grown(1200.0)
+    """An impeller wears; at the same speed the flow falls to six tenths."""
+    m.effects.pump_health[m.target] = 1.0 - 0.4 * m.grown
 
 
 def _memory_overheating(m: Moment) -> None:
-    """The pad between HBM and heat sink has come loose: memory runs hot while the core stays cool."""
-    m.effects.memory_resistance[m.target] = 1.0 + 3.2 * m.grown(120.0)
+    """The pad between HBM and heat sink comes loose: memory runs hot while the core stays cool."""
+    m.effects.memory_resistance[m.target] = 1.0 + 3.2 * m.grown
+
+
+def _fan_wear(m: Moment) -> None:
+    """The bearings of half the fan wall wear: at the same command they turn ever slower, down to half."""
+    m.effects.fan_health[m.target, :3] = 1.0 - 0.5 * m.grown
+
+
+def _filter_clogging(m: Moment) -> None:
+    """Dust closes the filter before one node: the same fans move ever less air, down to six tenths."""
+    m.effects.air_flow[m.target] = 1.0 - 0.4 * m.grown
+
+
+def _coolant_loss(m: Moment) -> None:
+    """A quick connector of one node leaks or closes: its flow falls to half."""
+    m.effects.coolant_flow[m.target] = 1.0 - 0.5 * m.grown
 
 
 # --- power -------------------------------------------------------------------------------------------------------
@@ -159,29 +198,29 @@ def _gpu_off_bus(m: Moment) -> None:
 
 def _ecc_storm(m: Moment) -> None:
     """Corrected errors first; then rows fail, are remapped (63), remapping fails (64), errors escape (94, 95)."""
-    m.effects.corrected_errors[m.target] = m.rng.poisson(m.seconds * (0.5 + 12.0 * m.grown(150.0)))
-    if m.at(60.0):
+    m.effects.corrected_errors[m.target] = m.rng.poisson(m.seconds * m.rate(12.5, 25.0))
+    if m.at_growth(1 / 3):
         m.xid(m.target, 63, "Row Remapper: New row (0x0000000000e1c5a0) marked for remapping, reset gpu to activate.")
         m.effects.remapped_rows[m.target] += 1
-    if m.at(120.0):
+    if m.at_growth(2 / 3):
         m.xid(m.target, 94, "pid=48211, name=python3, Contained: SM (0x1). RST: No, D-RST: No")
         m.effects.uncorrected_errors[m.target] += 1
         m.effects.remapped_rows[m.target] += 1
-    if m.at(180.0):
+    if m.at_growth(1.0):
         m.effects.uncorrected_errors[m.target] += 2
         m.xid(m.target, 64, "Row Remapper: Failed to record row remap")
         m.xid(m.target, 95, "pid=48211, name=python3, Uncontained: LTC TAG (0x2,0x0). RST: Yes, D-RST: No")
-    if m.age > 180.0:
+    if m.age > m.grows_seconds:
         m.effects.node_unfit[m.target // GPUS_PER_NODE] = True
 
 
 def _nvlink_errors(m: Moment) -> None:
     """A link replays more and more; the driver reports it, the job dies with the third report."""
-    m.effects.nvlink_errors[m.target] = m.rng.poisson(m.seconds * (2.0 + 30.0 * m.grown(240.0)))
-    for age in (20.0, 80.0, 140.0):
-        if m.at(age):
+    m.effects.nvlink_errors[m.target] = m.rng.poisson(m.seconds * m.rate(32.0, 16.0))
+    for share in (0.5, 0.75, 1.0):
+        if m.at_growth(share):
             m.xid(m.target, 74, "pid='<unknown>', name=<unknown>, NVLink: fatal error detected on link 4(0x10000, 0x0)")
-    if m.age > 140.0:
+    if m.age > m.grows_seconds:
         m.effects.node_unfit[m.target // GPUS_PER_NODE] = True
 
 
@@ -225,8 +264,8 @@ def _link_settles(m: Moment) -> None:
 
 
 def _optics_degrading(m: Moment) -> None:
-    """The laser ages: symbol errors grow from one in ten seconds to forty a second in ten minutes."""
-    m.effects.symbol_errors[m.target] = m.rng.poisson(m.seconds * 0.1 * 400.0 ** m.grown(600.0))
+    """The laser ages: symbol errors grow to forty a second."""
+    m.effects.symbol_errors[m.target] = m.rng.poisson(m.seconds * m.rate(40.0, 400.0))
 
 
 def _switch_dead(m: Moment) -> None:
@@ -286,20 +325,23 @@ _MINUTE = 60.0
 # fmt: off
 _KINDS = (
     Kind("fan_failure",          "node",    PAGE,   12 * _MINUTE, _fan_failure,          needs="air"),
-    Kind("blocked_cold_plate",   "gpu",     TICKET, 30 * _MINUTE, _blocked_cold_plate,   needs="liquid"),
+    Kind("blocked_cold_plate",   "gpu",     TICKET, 30 * _MINUTE, _blocked_cold_plate,   "liquid", None, 15 * _MINUTE),
     Kind("cooling_unit_failure", "cooling", PAGE,   15 * _MINUTE, _cooling_unit_failure),
-    Kind("pump_wear",            "cooling", TICKET, 30 * _MINUTE, _pump_wear,            needs="liquid"),
-    Kind("memory_overheating",   "gpu",     TICKET, 15 * _MINUTE, _memory_overheating,   needs="training"),
+    Kind("pump_wear",            "cooling", TICKET, 30 * _MINUTE, _pump_wear,            "liquid", None, 20 * _MINUTE),
+    Kind("memory_overheating",   "gpu",     TICKET, 15 * _MINUTE, _memory_overheating,   "training", None, 2 * _MINUTE),
+    Kind("fan_wear",             "node",    TICKET, 25 * _MINUTE, _fan_wear,             "air", None, 15 * _MINUTE),
+    Kind("filter_clogging",      "node",    TICKET, 25 * _MINUTE, _filter_clogging,      "air", None, 15 * _MINUTE),
+    Kind("coolant_loss",         "node",    TICKET, 25 * _MINUTE, _coolant_loss,         "liquid", None, 15 * _MINUTE),
     Kind("rack_feed_lost",       "pdu",     PAGE,   10 * _MINUTE, _rack_feed_lost,       after=_rack_feed_back),
     Kind("psu_lost",             "psu",     TICKET, 15 * _MINUTE, _psu_lost,             after=_psu_back),
     Kind("power_cap_forgotten",  "node",    TICKET, 20 * _MINUTE, _power_cap_forgotten,  needs="training"),
     Kind("gpu_off_bus",          "gpu",     PAGE,   15 * _MINUTE, _gpu_off_bus),
-    Kind("ecc_storm",            "gpu",     PAGE,   15 * _MINUTE, _ecc_storm,            needs="training"),
-    Kind("nvlink_errors",        "gpu",     PAGE,   10 * _MINUTE, _nvlink_errors,        needs="training"),
+    Kind("ecc_storm",            "gpu",     PAGE,   15 * _MINUTE, _ecc_storm,            "training", None, 3 * _MINUTE),
+    Kind("nvlink_errors",        "gpu",     PAGE,   10 * _MINUTE, _nvlink_errors,        "training", None, 140.0),
     Kind("pcie_width_low",       "gpu",     TICKET, 20 * _MINUTE, _pcie_width_low,       needs="training"),
     Kind("slow_node",            "node",    TICKET, 25 * _MINUTE, _slow_node,            needs="training"),
     Kind("link_flapping",        "port",    PAGE,    8 * _MINUTE, _link_flapping, "training", _link_settles),
-    Kind("optics_degrading",     "port",    TICKET, 15 * _MINUTE, _optics_degrading),
+    Kind("optics_degrading",     "port",    TICKET, 15 * _MINUTE, _optics_degrading,     grows_seconds=10 * _MINUTE),
     Kind("switch_dead",          "switch",  PAGE,    8 * _MINUTE, _switch_dead,          after=_switch_back),
     Kind("host_down",            "node",    PAGE,   12 * _MINUTE, _host_down,            after=_link_up),
     Kind("agent_dead",           "node",    TICKET, 10 * _MINUTE, _agent_dead),
@@ -338,6 +380,9 @@ SHARES: Final[dict[str, float]] = {
     "host_down": 9,  # motherboard 4, CPU 3, kernel panic 1, server down 1
     # That trace holds servers only. What follows is our assumption.
     "blocked_cold_plate": 6,
+    "fan_wear": 8,
+    "filter_clogging": 5,
+    "coolant_loss": 5,
     "cooling_unit_failure": 6,
     "pump_wear": 4,
     "rack_feed_lost": 6,

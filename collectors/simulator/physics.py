@@ -135,7 +135,7 @@ class Physics:
         hottest = self.temperature.reshape(-1, GPUS_PER_NODE).max(axis=1)
         wanted = np.clip(0.45 + 0.02 * (hottest - 60.0), 0.35, 1.0)
         self.fan_speed += thermal.approach(dt_seconds, 15.0) * (wanted - self.fan_speed)
-        turning = np.where(effects.fan_dead, 0.0, self.fan_bias * self.fan_speed[:, None])
+        turning = np.where(effects.fan_dead, 0.0, self.fan_bias * self.fan_speed[:, None] * effects.fan_health)
         self.fan_rpm = turning * FAN_RPM
         nominal = thermal.NODE_FULL_WATTS * thermal.LIQUID_SHARE / (thermal.HEAT_OF_WATER * thermal.LIQUID_RISE_KELVIN)
         self.coolant_flow = nominal * 60.0 * cooling.flow[hall.node_row] * self._node_flow * effects.coolant_flow
@@ -143,7 +143,7 @@ class Physics:
     def _flow_share(self, effects: Effects) -> Floats:
         """Air or coolant through each node, 1 = nominal; a dead fan also lets air flow back."""
         dead = effects.fan_dead.mean(axis=1)
-        air = self.fan_rpm.mean(axis=1) / FAN_RPM * (1.0 - 0.3 * dead)
+        air = self.fan_rpm.mean(axis=1) / FAN_RPM * (1.0 - 0.3 * dead) * effects.air_flow
         liquid = self.cooling.flow[self._hall.node_row] * self._node_flow * effects.coolant_flow
         return np.maximum(np.where(self._hall.node_liquid, liquid, air), 0.05)
 

@@ -31,16 +31,20 @@ class Planned(NamedTuple):
     after_seconds: float
     lasts_seconds: float
     entity: str | None = None
+    grows_seconds: float | None = None  # None = at its kind's own pace
 
 
 def default_schedule(
-    hall: Hall, seed: int, duration_seconds: float, rate: float = 12.0, first_after_seconds: float = 45.0
-) -> list[Planned]:
+    hall: Hall, seed: int, duration_seconds: float, rate: float = 12.0, first_after_seconds: float = 45.0,
+    build_up_seconds: tuple[float, float] | None = None,
+) -> list[Planned]:  # fmt: skip
     """
     Return a plan: first something serious and plain to see, then others with quiet between.
 
     ``rate`` faults an hour on average. Every kind the hall can have comes once, drawn by its share, before
-    any comes again. The same ``seed`` gives the same plan.
+    any comes again. The same ``seed`` gives the same plan. Faults that build up take as long as a number drawn
+    evenly by its logarithm between ``build_up_seconds``, and begin early enough to be full before
+    ``duration_seconds``; None = at their kind's own pace, whenever.
     """
     rng = np.random.default_rng([seed, 3])
     possible = [name for name, kind in FAULTS.items() if _possible(hall, kind)]
@@ -54,12 +58,22 @@ def default_schedule(
             name = str(rng.choice([name for name in OPENING if name in left]))
         else:
             early = [name for name in left if name in PLAIN] if at < WARM_UP_SECONDS else []
+            if build_up_seconds is not None and at + build_up_seconds[1] > duration_seconds:
+                early = [name for name in left if not FAULTS[name].grows_seconds]  # others would not be full in time
+                if not early:
+                    early = [name for name in possible if not FAULTS[name].grows_seconds]
+                    left += early
             choice = early or left
             weights = np.sqrt([SHARES[name] for name in choice])  # softened: the rare ones matter as much to us
             name = str(rng.choice(choice, p=weights / weights.sum()))
         left.remove(name)
-        lasts = FAULTS[name].lasts_seconds * float(rng.uniform(0.7, 1.2))
-        plan.append(Planned(name, round(at, 3), round(lasts, 3)))
+        kind = FAULTS[name]
+        lasts = kind.lasts_seconds * float(rng.uniform(0.7, 1.2))
+        grows = None
+        if kind.grows_seconds and build_up_seconds is not None:
+            grows = round(float(np.exp(rng.uniform(*np.log(build_up_seconds)))), 3)
+            lasts += grows - kind.grows_seconds
+        plan.append(Planned(name, round(at, 3), round(lasts, 3), None, grows))
         at += gap * float(rng.uniform(0.6, 1.4))
     return plan
 
@@ -85,6 +99,7 @@ class _Active:
     truth: Truth
     target: int
     rng: np.random.Generator
+    grows_seconds: float
     memory: dict[str, float] = field(default_factory=dict)
     before: float = -1.0
 
@@ -127,7 +142,11 @@ class Injector:
 
     def _moment(self, one: _Active, now: int, effects: Effects, read: Read) -> Moment:
         age = (now - one.truth.start) / SECOND
-        return Moment(self._hall, effects, read, one.rng, one.target, one.before, age, now, one.memory)
+        own = one.kind.grows_seconds
+        stretch = one.grows_seconds / own if own else 1.0
+        return Moment(
+            self._hall, effects, read, one.rng, one.target, one.before, age, now, one.memory, one.grows_seconds, stretch
+        )
 
     def _begin(self, planned: Planned, work: Workload) -> None:
         kind = FAULTS[planned.kind]
@@ -138,6 +157,7 @@ class Injector:
             self.skipped.append(planned)
             return
         start = self._start + round(planned.after_seconds * SECOND)
+        grows = kind.grows_seconds if planned.grows_seconds is None else planned.grows_seconds
         truth = Truth(
             id=f"fault-{number + 1:03d}",
             fault=kind.name,
@@ -146,9 +166,10 @@ class Injector:
             start=start,
             end=start + round(planned.lasts_seconds * SECOND),
             severity=kind.severity.value,
+            full_at=start + round(grows * SECOND) if kind.grows_seconds else None,
         )
         self.truth.append(truth)
-        self._active.append(_Active(kind, truth, target, rng))
+        self._active.append(_Active(kind, truth, target, rng, grows))
 
     # --- where -------------------------------------------------------------------------------------------------
 

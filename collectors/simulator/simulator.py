@@ -45,21 +45,11 @@ class Simulator:
         lasts = config.duration_seconds or ENDLESS_SECONDS
         rate, first = config.fault_rate, config.first_fault_after_seconds
         if config.faults == "default":
-            return default_schedule(self.hall, config.seed, lasts, rate, first)
+            return default_schedule(self.hall, config.seed, lasts, rate, first, config.build_up_seconds)
         if config.faults == "none":
             return []
         named = spread([fault for fault in config.faults if isinstance(fault, str)], rate, first)
-        exact = [
-            Planned(
-                fault.kind,
-                fault.after_seconds,
-                fault.lasts_seconds or FAULTS[fault.kind].lasts_seconds,
-                fault.entity,
-            )
-            for fault in config.faults
-            if isinstance(fault, FaultPlan)
-        ]
-        return named + exact
+        return named + [by_hand(fault) for fault in config.faults if isinstance(fault, FaultPlan)]
 
     @property
     def layout(self) -> Layout:
@@ -107,6 +97,14 @@ class Simulator:
     def frames(self, step: Step) -> list[Frame]:
         """Return the step's block as frames for the bus, one a node and device; silent ones yield none."""
         return list(self._telemetry.frames(step.block))
+
+
+def by_hand(fault: FaultPlan) -> Planned:
+    """Return a fault of the configuration as planned; one that grows more slowly lasts longer by as much."""
+    kind = FAULTS[fault.kind]
+    later = 0.0 if fault.grows_seconds is None else max(0.0, fault.grows_seconds - kind.grows_seconds)
+    lasts = fault.lasts_seconds or kind.lasts_seconds + later
+    return Planned(fault.kind, fault.after_seconds, lasts, fault.entity, fault.grows_seconds)
 
 
 def record(simulator: Simulator, duration_seconds: float, writer: RecordingWriter) -> None:

@@ -88,6 +88,31 @@ def test_lead_is_measured_against_the_end_of_growth() -> None:
     assert marks.findings[0].lead_seconds == 600
 
 
+def test_the_median_lead_counts_what_was_missed_as_no_lead_at_all() -> None:
+    full_at = rfc3339(START + 1000 * SECOND)
+    truth = [fault(f"f{n}", f"gpu/g{n}", 100, None, full_at=full_at) for n in range(3)]
+    told = [incident("a", "gpu/g0", 400), incident("b", "gpu/g1", 700)]
+
+    assert evaluate(told, truth, 1, 1, SPAN).median_lead_seconds() == 300
+    assert evaluate(told[:1], truth, 1, 1, SPAN).median_lead_seconds() is None
+    assert evaluate(told, truth[:1], 1, 1, SPAN).to_json()["median_lead_seconds"] == 600
+
+
+def test_an_incident_that_stands_for_another_fault_is_no_duplicate_and_no_first_word() -> None:
+    truth = [fault("cap", "node/n1", 0, None, affected=["node/n2"]), fault("fan", "node/n2", 0, None)]
+    marks = evaluate([incident("fan", "node/n2", 10), incident("cap", "node/n1", 40)], truth, 2, 2, SPAN)
+
+    assert marks.duplicates == 0
+    assert [one.delay_seconds for one in marks.findings] == [40, 10]
+
+
+def test_compression_of_signals_is_the_share_that_people_were_spared() -> None:
+    marks = evaluate([incident("a", "gpu/g1", 10)], [fault("f", "gpu/g1", 0, None)], 4, 9, SPAN, signals_count=200)
+
+    assert marks.signal_compression == 0.995
+    assert evaluate([], [], 0, 0, SPAN, signals_count=0).signal_compression is None
+
+
 def test_an_incident_before_its_fault_or_long_after_it_is_false() -> None:
     truth = [fault("hot", "gpu/g1", 3000, 3600)]
     marks = evaluate([incident("early", "gpu/g1", 100), incident("late", "gpu/g1", 3600 + 901)], truth, 2, 2, SPAN)

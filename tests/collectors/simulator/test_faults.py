@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from coldaisle.topology import Topology, kind_of
+from collectors.simulator.config import FaultPlan
 from collectors.simulator.faults import FAULTS, LOCAL, PLAIN, SHARES
 from tests.collectors.simulator.played import Played, Table, play, play_fault
 
@@ -37,8 +38,8 @@ def codes(played: Played, kind: str) -> list[str]:
     return [event.code for _, event in played.events if event.kind == kind]
 
 
-def test_there_are_twenty_kinds_and_every_one_has_its_share() -> None:
-    assert len(FAULTS) == 20
+def test_there_are_twenty_three_kinds_and_every_one_has_its_share() -> None:
+    assert len(FAULTS) == 23
     assert SHARES.keys() == FAULTS.keys()
     assert FAULTS.keys() > LOCAL
     assert FAULTS.keys() > PLAIN
@@ -77,6 +78,49 @@ def test_a_blocked_cold_plate_slowly_heats_one_gpu() -> None:
     assert np.mean(own[-10:]) - np.mean(own[before]) > 20
     assert np.mean(own[20:24]) - np.mean(own[before]) < 8
     assert abs(np.median(all_of_node[-10:]) - np.median(all_of_node[before])) < 4
+
+
+def test_worn_fans_turn_ever_slower_than_their_neighbours() -> None:
+    played = play_fault("fan_wear", 1100, after=ONSET, step_seconds=5)
+    speeds = played.columns("node_fan_speed_rpm", node=name(played))
+    assert speeds[-1, :3].max() < 0.6 * speeds[-1, 3:].min()
+    assert speeds[20, :3].min() > 0.9 * speeds[20, 3:].max()
+
+
+def test_a_clogged_filter_makes_fans_turn_faster_for_the_same_heat() -> None:
+    played = play_fault("filter_clogging", 1100, after=ONSET, step_seconds=5)
+    node = name(played)
+    assert rise(played.columns("gpu_temperature_celsius", node=node)) > 2
+    fans = played.columns("node_fan_speed_rpm", node=node)
+    assert np.mean(fans[-10:]) > 1.05 * np.mean(fans[: ONSET // 5 - 1])
+
+
+def test_coolant_is_lost_by_one_node_alone() -> None:
+    played = play_fault("coolant_loss", 1100, after=ONSET, step_seconds=5)
+    flow = played.one("node_coolant_flow_litres_per_minute", node=name(played))
+    assert 0.45 < flow[-1] / flow[5] < 0.55
+    of_all = played.columns("node_coolant_flow_litres_per_minute")
+    assert np.nanmedian(of_all[-1]) > 0.95 * np.nanmedian(of_all[5])
+
+
+def test_the_truth_says_when_a_fault_that_builds_up_is_full() -> None:
+    played = play_fault("pump_wear", 70, after=ONSET)
+    assert played.truth.full_at == played.truth.start + 1200 * 10**9
+    assert play_fault("psu_lost", 70, after=ONSET).truth.full_at is None
+
+
+@pytest.mark.parametrize("kind", ["ecc_storm", "nvlink_errors", "optics_degrading"])
+def test_errors_that_grow_more_slowly_begin_smaller(kind: str) -> None:
+    metric, of = {
+        "ecc_storm": ("gpu_ecc_corrected_errors_total", "gpu"),
+        "nvlink_errors": ("gpu_nvlink_errors_total", "gpu"),
+        "optics_degrading": ("port_symbol_errors_total", "port"),
+    }[kind]
+    quick = play_fault(kind, 300, after=ONSET, step_seconds=5)
+    slow = play(300, step_seconds=5, faults=(FaultPlan(kind=kind, after_seconds=ONSET, grows_seconds=3600),))
+    assert slow.truth.full_at == slow.truth.start + 3600 * 10**9
+    rises = [np.ptp(one.one(metric, **{of: name(one)})) for one in (quick, slow)]
+    assert rises[1] < 0.1 * rises[0]
 
 
 @pytest.mark.parametrize("unit", ["crac/crac-A", "cdu/cdu-B"])

@@ -159,6 +159,19 @@ def test_a_hall_of_air_has_no_faults_of_liquids() -> None:
     assert {"blocked_cold_plate", "pump_wear"}.isdisjoint(planned.kind for planned in plan)
 
 
+def test_faults_that_build_up_take_as_long_as_told_and_are_full_before_the_end() -> None:
+    hall, end = Hall(2, 2, 4, "mixed", 1), 8 * 3600.0
+    for seed in range(10):
+        for planned in default_schedule(hall, seed, end, 6.0, build_up_seconds=(1800.0, 7200.0)):
+            if not FAULTS[planned.kind].grows_seconds:
+                assert planned.grows_seconds is None
+                continue
+            assert planned.grows_seconds is not None
+            assert 1800 <= planned.grows_seconds <= 7200
+            assert planned.after_seconds + planned.grows_seconds <= end
+            assert planned.lasts_seconds > planned.grows_seconds
+
+
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [

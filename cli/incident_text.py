@@ -30,7 +30,7 @@ def table(incidents: Sequence[Incident], total: int, now: int, width: int) -> st
             f"{_roughly(now - incident.started_at)} ago",
             "-" if incident.ended_at is None else _roughly(incident.ended_at - incident.started_at),
             str(len(incident.entities)),
-            _line(incident.title),
+            printable(incident.title),
         )
         for incident in incidents
     ]
@@ -49,11 +49,11 @@ def table(incidents: Sequence[Incident], total: int, now: int, width: int) -> st
 def story(incident: Incident, notifications: Iterable[Notification], now: int, width: int) -> str:
     """Return the sentence, what to do, why, the reach and the timeline, wrapped to ``width`` columns."""
     width = min(max(width, NARROWEST), WIDEST) - 2
-    lines = textwrap.wrap(_line(incident.title), width)
+    lines = textwrap.wrap(printable(incident.title), width)
     lines += [_INDENT + part for part in _facts(incident, now)]
     lines += _part("What to do", [incident.recommended_action] if incident.recommended_action else [], width)
     if incident.runbook:
-        lines.append(f"{_INDENT}Runbook: {_line(incident.runbook)}")
+        lines.append(f"{_INDENT}Runbook: {printable(incident.runbook)}")
     lines += _part("Why we believe it", [incident.explanation, *(f"- {reason}" for reason in incident.reasons)], width)
     lines += _part(f"Reach: {reach(incident.entities)}", _listed(incident.entities), width)
     lines += _part(
@@ -67,20 +67,20 @@ def _facts(incident: Incident, now: int) -> list[str]:
     held = incident.ended_at if incident.ended_at is not None else now
     facts = [
         f"{incident.id}   {incident.severity.value}   {incident.state.value}   "
-        f"confidence {incident.confidence:.0%}   suspect {_line(incident.suspect)}",
+        f"confidence {incident.confidence:.0%}   suspect {printable(incident.suspect)}",
         f"since {rfc3339(incident.started_at)}, said at {rfc3339(incident.opened_at)}, "
         f"{'lasted' if incident.ended_at is not None else 'for'} {duration(max(held - incident.started_at, 0))}",
     ]
     if incident.acknowledgement is not None:
         until = incident.acknowledgement.expires_at
         facts.append(
-            f"{_line(incident.acknowledgement.actor)} has it since {rfc3339(incident.acknowledgement.timestamp)}"
+            f"{printable(incident.acknowledgement.actor)} has it since {rfc3339(incident.acknowledgement.timestamp)}"
             + (f", until {rfc3339(until)}" if until is not None else "")
         )
     if incident.resolved_at is not None and incident.resolve_reason is not None:
         facts.append(f"resolved at {rfc3339(incident.resolved_at)}: {incident.resolve_reason.value}")
     if incident.suppressed_by:
-        facts.append(f"quiet: {_line(incident.suppressed_by)}")
+        facts.append(f"quiet: {printable(incident.suppressed_by)}")
     return facts
 
 
@@ -101,7 +101,7 @@ def _listed(entities: Sequence[str], most: int = 40) -> list[str]:
     if not entities:
         return []
     rest = len(entities) - most
-    return ["  ".join(_line(entity) for entity in entities[:most]) + (f"  and {rest:,} more" if rest > 0 else "")]
+    return ["  ".join(printable(entity) for entity in entities[:most]) + (f"  and {rest:,} more" if rest > 0 else "")]
 
 
 def _moment(timestamp: int, text: str, actor: str) -> str:
@@ -127,7 +127,7 @@ def _part(heading: str, paragraphs: Sequence[str], width: int) -> list[str]:
     for paragraph in paragraphs:
         hang = "  " if paragraph.startswith("- ") else ""
         lines += textwrap.wrap(
-            _line(paragraph),
+            printable(paragraph),
             width,
             initial_indent=_INDENT,
             subsequent_indent=_INDENT + hang,
@@ -159,7 +159,8 @@ def _distinct(ids: Sequence[str], least: int = 8) -> int:
     return next((size for size in range(least, longest) if len({one[:size] for one in ids}) == len(ids)), longest)
 
 
-def _line(text: str) -> str:
+def printable(text: str) -> str:
+    """Return ``text`` on one line, without what a terminal would obey instead of show."""
     return _CONTROL.sub("�", text.replace("\n", " "))
 
 

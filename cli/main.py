@@ -40,6 +40,7 @@ COMMANDS = {
     "score": Entry("cli.score", "score CSV or Parquet files with the pipeline's own detectors"),
     "import": Entry("cli.import_history", "turn CSV or Parquet history into a recording"),
     "replay": Entry("cli.replay", "play a recording through the whole pipeline and print its incidents"),
+    "backtest": Entry("cli.backtest", "what a changed rule, budget or model would have told people over a recording"),
     "incidents": Entry("cli.incidents", "list, show, acknowledge, resolve and export incidents"),
     "deadletters": Entry("cli.deadletters", "list, show, replay and drop what could not be read"),
     "check-config": Entry("cli.check_config", "say what is wrong with a configuration and run the rules' own tests"),

@@ -71,6 +71,12 @@ class SnapshotConfig(Section):
     seconds: Annotated[float, Field(gt=0)] = 15.0
 
 
+class ModelsConfig(Section):
+    """Where trained models are kept."""
+
+    folder: Path | None = None  # None = the folder `models` in storage.folder
+
+
 class SpoolConfig(Section):
     """Where `run collect` keeps what it has read while Kafka is away."""
 
@@ -114,6 +120,7 @@ class Settings(Section):
     bus: BusConfig = BusConfig()
     snapshots: SnapshotConfig = SnapshotConfig()
     spool: SpoolConfig = SpoolConfig()
+    models: ModelsConfig = ModelsConfig()
     health: HealthConfig = HealthConfig()
     log: LogConfig = LogConfig()
     engine: EngineSettings = EngineSettings()
@@ -156,6 +163,7 @@ def _placed(settings: Settings, here: Path) -> Settings:
         "bus": settings.bus.model_copy(update={"kafka": kafka.model_copy(update=_below(here, kafka))}),
         "snapshots": settings.snapshots.model_copy(update=_below(here, settings.snapshots)),
         "spool": settings.spool.model_copy(update=_below(here, settings.spool)),
+        "models": settings.models.model_copy(update=_below(here, settings.models)),
         "receivers": tuple(each.model_copy(update=_below(here, each)) for each in settings.receivers),
         **_below(here, settings),
     }
@@ -207,6 +215,11 @@ def snapshots_folder(settings: Settings) -> Path:
 def spool_folder(settings: Settings) -> Path:
     """Return where what Kafka does not take waits."""
     return settings.spool.folder or settings.storage.folder / "spool"
+
+
+def models_folder(settings: Settings) -> Path:
+    """Return where trained models are kept."""
+    return settings.models.folder or settings.storage.folder / "models"
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.settings import read, secrets_of, snapshots_folder, spool_folder
+from cli.settings import models_folder, read, secrets_of, snapshots_folder, spool_folder
 from coldaisle.errors import ConfigError
 
 
@@ -105,6 +105,11 @@ def test_a_password_in_an_address_is_refused_without_being_told(tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"storage\.incidents_password") as caught:
         read(path)
     assert "canary" not in str(caught.value)
+
+
+def test_models_lie_in_the_data_folder_unless_said(tmp_path: Path) -> None:
+    assert models_folder(read(config(tmp_path, '[storage]\nfolder = "d"\n'))) == tmp_path / "d/models"
+    assert models_folder(read(config(tmp_path, '[models]\nfolder = "m"\n'))) == tmp_path / "m"
 
 
 def test_snapshots_and_spool_lie_in_the_data_folder_unless_said(tmp_path: Path) -> None:

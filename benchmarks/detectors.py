@@ -1,4 +1,4 @@
-"""What level, peers and calibration cost a sample, from a thousand series to a hundred thousand."""
+"""What level, seasonal, peers and calibration cost a sample, from a thousand series to a hundred thousand."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from coldaisle.detector import Batch, Detector, Traits
 from models.calibrate import TailCalibrator
 from models.level import Level
 from models.peers import Peers
+from models.seasonal import Seasonal
 
 
 class Cost(NamedTuple):
@@ -49,14 +50,14 @@ def cost(make: Callable[[], Detector], series: int, group: int, seconds: float =
         if tick >= 40:
             ticks.append(time.perf_counter() - start)
         tick += 1
-    held = sum(column.nbytes / len(column) for column in detector.state().values())
+    held = sum(column.nbytes for column in detector.state().values()) / series
     return Cost(detector.name, series, group, float(np.quantile(ticks, 0.1)) / series * 1e9, held)
 
 
 def main() -> None:
     """Print the table."""
     print(f"{'detector':10} {'series':>8} {'group':>7} {'ns/sample':>10} {'bytes/series':>13}")
-    for make, group in ((Level, 8), (Peers, 8), (Peers, 1000)):
+    for make, group in ((Level, 8), (Seasonal, 8), (Peers, 8), (Peers, 1000)):
         for series in (1_000, 10_000, 100_000):
             one = cost(make, series, group)
             print(

@@ -38,6 +38,12 @@ class PeerRows:
         rows: Positions = self._row[moved].astype(np.int64)
         return np.asarray(rows[rows >= 0])
 
+    def of(self, ids: Ids) -> Positions:
+        """Return the rows of those of ``ids`` that have one."""
+        known = ids[ids < len(self._row)]
+        rows = self._row[known].astype(np.int64)
+        return np.asarray(rows[rows >= 0])
+
     def settle(self) -> tuple[Ids, Positions]:
         """Sort the rows anew; return the id of each row, and the row that each was before, -1 = none."""
         ids = np.flatnonzero(self._keys >= 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Ids, Scores, Traits
-from coldaisle.state import Kept
-from models.cohorts import Cohorts
-from models.columns import Columns, Where
-from models.level import CHUNK, CLIP, FASTEST, NEVER_CHANGED, RESOLUTION, SIGMA_OF_DEVIATION
-from models.peer_rows import PeerRows
+from models.columns import Where
+from models.level import CLIP, FASTEST, NEVER_CHANGED, RESOLUTION, SIGMA_OF_DEVIATION
+from models.peer_plan import GroupedMemory, Part
 
 SIGMA_OF_MAD = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation (Rousseeuw and Croux 1993)."""
-_PLANS = 8
 
 Floats = NDArray[np.float64]
 
@@ -31,21 +28,6 @@ class PeersSettings(NamedTuple):
     warm_up: int = 32  # samples
     warm_up_seconds: float = 0.0
     minimum: int = 3  # members present; with two nobody can tell which is odd
-
-
-class _Part(NamedTuple):
-    """Some whole groups of a batch, few enough to be worked on in the processor's cache."""
-
-    members: NDArray[np.int64]  # positions in the batch
-    rows: Where  # of the memory
-    cohorts: Cohorts
-
-
-class _Plan(NamedTuple):
-    """How the samples of batches of these ids fall into groups."""
-
-    ids: Ids
-    parts: list[_Part]
 
 
 class _Judged(NamedTuple):
@@ -86,9 +68,7 @@ class Peers:
         self._tau_ns = settings.half_life_seconds * SECOND / np.log(2.0)
         self._smooth_ns = settings.smooth_seconds * SECOND
         self._warm_up_ns = round(settings.warm_up_seconds * SECOND)
-        self._rows = PeerRows()
-        # Indexed by row: members of a group lie side by side, so that a whole tick is read from end to end.
-        self._memory = Columns({
+        columns = {
             "offset": np.float64(0),
             "deviation": np.float64(0),  # mean absolute residual
             "smooth": np.float64(0),  # the residual, smoothed
@@ -99,36 +79,36 @@ class Peers:
             "count": np.float32(0),
             "since": np.int64(0),
             "seen": np.int64(0),
-        })  # fmt: skip
-        self._plans: dict[tuple[int, int, int], _Plan] = {}
+        }
+        self._memory = GroupedMemory(columns, settings.minimum)
         self._judged: tuple[Batch, list[_Judged]] | None = None
 
     def admit(self, ids: Ids, traits: Traits) -> None:
         """Make room, and let those whose group has changed learn their offset anew, silently."""
-        keys = (traits.group.astype(np.int64) << 32) | traits.family.astype(np.int64)
-        keys[traits.group < 0] = -1
-        rows = self._rows.regroup(ids, keys)
+        rows = self._memory.admit(ids, traits)
         self._memory["count"][rows] = 0
-        self._changed(plans=True)
+        self._judged = None
 
     def forget(self, ids: Ids) -> None:
         """Drop what was learnt of ``ids``, their group included."""
-        rows = self._rows.regroup(ids, np.full(len(ids), -1, np.int64))
-        self._memory.clear(rows)
-        self._changed(plans=True)
+        self._memory.forget(ids)
+        self._judged = None
+
+    def accept(self, ids: Ids) -> None:
+        """Take where ``ids`` stand now, smoothed, as their own offset."""
+        rows, memory = self._memory.rows_of(ids), self._memory
+        memory["offset"][rows] += memory["smooth"][rows]
+        memory["smooth"][rows] = 0.0
+        self._judged = None
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what a snapshot keeps: by series id, whatever the order of the rows."""
-        kept = {name: self._rows.by_id(column, fresh) for name, column, fresh in self._memory.items()}
-        return {**self._rows.state(), **kept}
+        return self._memory.state()
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take back what ``state`` returned. Raises Permanent where a column is missing or of another length."""
-        kept, size = Kept(state), len(state["key"])
-        self._rows.restore(kept)
-        columns = {name: kept.array(name, fresh.dtype, size) for name, _, fresh in self._memory.items()}
-        self._memory.restore({name: self._rows.by_row(column) for name, column in columns.items()})
-        self._changed(plans=True)
+        self._memory.restore(state)
+        self._judged = None
 
     def score(self, batch: Batch) -> Scores:
         """Return signed distances from the peers in spreads; the expected value is theirs plus the own offset."""
@@ -156,7 +136,7 @@ class Peers:
                 self._learn(every[taught], judged.of(taught), mine[taught])
             learnt |= bool(taught.any())
         if learnt:
-            self._changed(plans=False)
+            self._judged = None
 
     def _learn(self, rows: Where, judged: _Judged, weight: Floats) -> None:
         memory = self._memory
@@ -192,40 +172,13 @@ class Peers:
         if some_first:
             memory["since"][rows] = np.where(first, timestamps, memory["since"][rows])
 
-    def _changed(self, plans: bool) -> None:
-        self._judged = None
-        if plans:
-            self._plans.clear()
-
-    def _settle(self) -> None:
-        if self._rows.settled:
-            return
-        _, before = self._rows.settle()
-        self._memory.reorder(before)
-
-    def _plan(self, ids: Ids) -> _Plan:
-        """Return who belongs together among ``ids``; the same few sets of ids come tick after tick."""
-        name = (len(ids), int(ids[0]), int(ids[-1])) if len(ids) else (0, 0, 0)
-        known = self._plans.get(name)
-        if known is None or not np.array_equal(known.ids, ids):
-            if len(self._plans) >= _PLANS:
-                self._plans.clear()
-            self._settle()
-            members, rows, counts = self._rows.groups_of(ids, self._settings.minimum)
-            parts = [
-                _Part(members[part], self._memory.where(rows[part]), Cohorts(counts[groups]))
-                for part, groups in _parts(counts)
-            ]
-            known = self._plans[name] = _Plan(ids.copy(), parts)
-        return known
-
-    def _judge(self, batch: Batch) -> list[tuple[_Part, _Judged]]:
-        parts = self._plan(batch.ids).parts
+    def _judge(self, batch: Batch) -> list[tuple[Part, _Judged]]:
+        parts = self._memory.parts(batch.ids)
         if self._judged is None or self._judged[0] is not batch:
             self._judged = batch, [self._judge_part(part, batch) for part in parts]
         return list(zip(parts, self._judged[1], strict=True))
 
-    def _judge_part(self, part: _Part, batch: Batch) -> _Judged:
+    def _judge_part(self, part: Part, batch: Batch) -> _Judged:
         members, rows, cohorts = part
         memory = self._memory
         timestamps, values = batch.timestamps[members], batch.values[members]
@@ -284,14 +237,3 @@ class Peers:
         if smaller.any():
             memory["step"][rows] = np.where(smaller, change, step)
         memory["steps"][rows] = np.minimum(memory["steps"][rows] + moved, 4)
-
-
-def _parts(counts: NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
-    """Yield the members and the groups of parts of about ``CHUNK`` members each."""
-    stops = np.cumsum(counts)
-    group, start = 0, 0
-    while group < len(counts):
-        last = max(group + 1, int(np.searchsorted(stops, start + CHUNK, side="right")))
-        stop = int(stops[last - 1])
-        yield slice(start, stop), slice(group, last)
-        group, start = last, stop

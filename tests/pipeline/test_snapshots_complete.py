@@ -26,7 +26,8 @@ WORKED_OUT_AGAIN = {
     "CourtRoom": {"_plans"},
     "Gaps": {"_look_at"},
     "Level": {"_scored"},
-    "Peers": {"_judged", "_plans"},
+    "Peers": {"_judged"},
+    "GroupedMemory": {"_plans"},
     "Watch": {"_job_number"},  # only the order of jobs of one instant, and those that wait keep theirs
 }
 """What a part may keep in mind only to be faster."""

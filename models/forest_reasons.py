@@ -19,7 +19,7 @@ def gains(trees: Trees, rows: NDArray[np.float32]) -> Floats:
     A row of ``gains`` sums to the mean path length of normal life less the row's own. ``rows`` [n, f] without NaN.
     """
     expected = _expected(trees)
-    found = np.zeros(rows.shape)
+    found: Floats = np.zeros(rows.shape)
     count = len(rows)
     starts = trees.starts
     every = np.arange(count)
@@ -43,16 +43,18 @@ def shares(trees: Trees, rows: NDArray[np.float32]) -> Floats:
     """Return each feature's part in what isolates each row, [n, f]: 0..1, a row sums to 1, to 0 where nothing does."""
     positive = np.maximum(gains(trees, rows), 0.0)
     total = positive.sum(axis=1, keepdims=True)
-    return np.divide(positive, total, out=np.zeros_like(positive), where=total > 0)
+    found: Floats = np.divide(positive, total, out=np.zeros_like(positive), where=total > 0)
+    return found
 
 
 def _expected(trees: Trees) -> Floats:
     """Return the mean path length of the training sample that came by each node, [nodes]."""
     weight = trees.samples.astype(np.float64)
-    total = np.where(trees.feature == LEAF, path_lengths(trees) * weight, 0.0)
+    total: Floats = np.where(trees.feature == LEAF, path_lengths(trees) * weight, 0.0)
     depth = depths(trees)
     base = np.repeat(trees.starts, trees.sizes)
     for level in range(int(depth.max()) - 1, -1, -1):
         nodes = np.flatnonzero((depth == level) & (trees.feature != LEAF))
         total[nodes] = total[base[nodes] + trees.left[nodes]] + total[base[nodes] + trees.right[nodes]]
-    return np.asarray(total / weight)
+    mean: Floats = total / weight
+    return mean

@@ -192,9 +192,9 @@ def forests_of(card: Card, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Fore
 def _told(version: str, kind: str, told: Any) -> tuple[tuple[str, ...], float, float]:
     if isinstance(told, dict):
         features, usual, spread = told.get("features"), told.get("usual"), told.get("spread")
-        numbers = isinstance(usual, float) and isinstance(spread, float) and 0 <= usual <= 1 and spread > 0
-        if numbers and isinstance(features, list) and features and all(isinstance(each, str) for each in features):
-            return tuple(features), usual, spread
+        named = isinstance(features, list) and features and all(isinstance(each, str) for each in features)
+        if named and isinstance(usual, float) and isinstance(spread, float) and 0 <= usual <= 1 and spread > 0:
+            return tuple(str(each) for each in told["features"]), usual, spread
     raise ConfigError(f"isolation forest {version}: its parameters for {kind!r} are not a forest's; train it again")
 
 

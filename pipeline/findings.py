@@ -45,6 +45,7 @@ class Measured:
     peers: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     window: Window | None = None
+    contributions: tuple[Contribution, ...] = ()  # none = the subject's metric alone
 
 
 def words_for(subject: Subject, measured: Measured, since: int) -> dict[str, str]:
@@ -135,8 +136,8 @@ class Findings:
             explanation = score_sentence(subject, measured, since)
         else:
             explanation = rule.say(rule.explanation or rule.summary, words)
-        share: tuple[Contribution, ...] = ()
-        if subject.row is not None:
+        share = measured.contributions
+        if not share and subject.row is not None:
             share = (Contribution(subject.entity, subject.row.name, 1.0, measured.observed, measured.expected),)
         anomaly = Anomaly(
             id=anomaly_id(rule.name, subject.entity, subject.series, since),

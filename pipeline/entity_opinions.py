@@ -1,0 +1,303 @@
+"""Decides where several metrics of one entity are strange together, and says which and to which side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldaisle.anomaly import Anomaly, Contribution
+from coldaisle.clock import SECOND
+from coldaisle.detector import Calibrator, Ids, surprise
+from coldaisle.entity_detector import EntityDetector, EntityRows
+from coldaisle.selfstats import SelfStats
+from coldaisle.state import Kept, State, nested
+from pipeline.columns import column, grown
+from pipeline.engine_settings import EngineSettings
+from pipeline.entities import Cells, Entities
+from pipeline.evidence import Band, Evidence
+from pipeline.findings import Findings, Measured, Subject, known
+from pipeline.judge import Judge, Opinion, Verdict
+from pipeline.rulebook import RuleBook, ScoreRule
+from pipeline.series_table import Interner, SeriesTable
+from pipeline.words import clock_time, metric_phrase, quantity
+
+ODD_SPREADS = 3.0
+"""What a metric must be away to be one of those that are strange together."""
+ODD_METRICS = 2
+"""One alone is for its own detector to judge, whose rule knows how much of it matters."""
+FLOOR = 4.0
+"""Spreads of the strangeness: what calibration calls rare must also stand clear of normal life."""
+_NAMED = 4
+_SHARE_LEAST = 0.05
+_BAND_SPREADS = 3.0
+_KEPT = {"_since": np.uint32, "_odd": np.uint32, "_run": np.uint8, "tail": np.float32}
+
+
+class Together(NamedTuple):
+    """Who scores entities, and by which measure."""
+
+    detector: EntityDetector
+    calibrator: Calibrator  # of one detector; its families are the kinds of entity
+    rules: RuleBook
+    settings: EngineSettings
+    stats: SelfStats
+
+
+class Reason(NamedTuple):
+    """One metric that is strange together with others."""
+
+    number: int  # series
+    value: float
+    expected: float
+    spreads: float  # signed
+    share: float
+    detector: int
+
+
+class EntityOpinions:
+    """
+    Findings of the entity detector.
+
+    An entity is found when its row is improbable (by the judge's threshold, so within the one alert budget), clear of
+    normal life, and made so by at least two metrics that are odd each; when it stays so for as long as the rule
+    asks; and when nothing is open on any of its series, for then it is found already. The first metric that its
+    rule lets pass carries the finding.
+    """
+
+    def __init__(
+        self, table: SeriesTable, judge: Judge, evidence: Evidence, findings: Findings, together: Together
+    ) -> None:
+        self._table = table
+        self._judge = judge
+        self._evidence = evidence
+        self._findings = findings
+        self._detector, self._calibrator, self._book, self._settings, self._stats = together
+        self._rows = Entities(table, [each.name for each in judge.detectors], self._settings.load_detectors)
+        self._families = Interner()
+        self._rules: dict[int, ScoreRule | None] = {}  # by metric
+        self._since = column(0, np.uint32)  # s since when an entity exceeds, 0 = it does not
+        self._odd = column(0, np.uint32)  # s since when it is too odd to learn from
+        self._run = column(0, np.uint8)
+        self.tail = column(np.nan, np.float32)  # of the newest row
+        self._open: dict[int, list[int]] = {}  # entity -> clear_ns, calm since (0 = still strange)
+
+    @property
+    def entities(self) -> int:
+        """How many entities there are to be looked at."""
+        return len(self._table.entities)
+
+    def reset(self, ids: Ids) -> None:
+        """Begin anew with ids."""
+        self._rows.reset(ids)
+        size = len(self._table.entities)
+        self._since, self._odd = grown(self._since, size, 0), grown(self._odd, size, 0)
+        self._run, self.tail = grown(self._run, size, 0), grown(self.tail, size, np.nan)
+
+    def gone(self, ids: Ids, now: int) -> list[Anomaly]:
+        """Forget series, before their ids are freed; close what is open on entities of which nothing is left."""
+        self._rows.changed()
+        table = self._table
+        left = table.used[: table.size].copy()
+        left[ids] = False
+        alive = set(np.unique(table.entity[: table.size][left]).tolist())
+        return [self._close(entity, now) for entity in sorted(self._open) if entity not in alive]
+
+    def decide(self, end: int, heard: Sequence[Opinion], verdict: Verdict) -> list[Anomaly]:
+        """Return what the opinions of the tick that ended at ``end`` open and close on entities."""
+        self._detector.move(end)
+        for opinion in heard:
+            batch = opinion.batch
+            self._rows.note(opinion.detector, batch.ids, batch.values, opinion.smooth, end)
+        touched, strange = (np.zeros(len(self._table.entities), np.bool_) for _ in range(2))
+        touched[self._table.entity[verdict.ids]] = True
+        odd = (verdict.tail < self._settings.protect_tail_probability) | verdict.exceeds
+        strange[self._table.entity[verdict.ids[odd]]] = True
+        found: list[Anomaly] = []
+        for cells in self._rows.kinds_of(verdict.ids):
+            which = np.flatnonzero(touched[cells.entities])
+            if len(which):
+                found += self._kind(end, cells, which, strange[cells.entities[which]])
+        return found
+
+    def state(self) -> State:
+        """Return what a snapshot keeps, detector and calibrator among it."""
+        size = len(self._table.entities)
+        state: dict[str, Any] = {name.removeprefix("_"): getattr(self, name)[:size].copy() for name in _KEPT}
+        state |= nested("rows", self._rows.state())
+        state |= nested("detector", self._detector.state())
+        state |= nested("calibrator", self._calibrator.state())
+        state["families"] = list(self._families.values)
+        return state | {"open": [[entity, *told] for entity, told in self._open.items()]}
+
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` returned. Raises Permanent."""
+        kept, size = Kept(state), len(self._table.entities)
+        for name, dtype in _KEPT.items():
+            setattr(self, name, kept.array(name.removeprefix("_"), dtype, size))
+        self._rows.restore(kept.within("rows").state)
+        self._detector.restore(kept.within("detector").state)
+        self._calibrator.restore(kept.within("calibrator").state)
+        self._families.restore(tuple(each) for each in kept.rows("families", str, str))
+        self._open = {entity: [clear, calm] for entity, clear, calm in kept.rows("open", int, int, int)}
+
+    def _kind(
+        self, end: int, cells: Cells, which: NDArray[np.int64], strange: NDArray[np.bool_]
+    ) -> list[Anomaly]:  # fmt: skip
+        rows = self._rows.rows(cells, which, end)
+        entities = cells.entities[which]
+        model = self._detector.model_of(cells.kind)
+        found: list[Anomaly] = []
+        taught = ~strange
+        if model:
+            score = self._detector.score(rows)
+            self._stats.add("samples_scored_total", float(len(which)), detector=self._detector.name)
+            family = np.full(len(which), self._families.number((cells.kind, model)), np.int32)
+            tail = self._calibrator.tail(0, family, score)
+            self.tail[entities] = tail
+            exceeds = (tail < self._judge.threshold) & (score >= FLOOR)
+            found = self._judged(end, cells, rows, which, exceeds)
+            calibrates = self._weigh(end, entities, exceeds, tail)
+            self._calibrator.learn(0, family, score, calibrates)
+            taught &= ~(tail < self._settings.protect_tail_probability)
+        if taught.any():
+            self._detector.learn(rows._replace(values=rows.values[taught]), end)
+        return found
+
+    def _weigh(
+        self, end: int, entities: NDArray[np.int64], exceeds: NDArray[np.bool_], tail: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return 0 where a row may be evidence, until it has lasted so long that it is the new normal."""
+        weight = np.ones(len(entities))
+        evidence = exceeds | (tail < self._judge.threshold)
+        before = self._odd[entities]
+        since = np.where(evidence, np.where(before == 0, end // SECOND, before), 0)
+        self._odd[entities] = since
+        weight[evidence & (end // SECOND - since < self._settings.relearn_seconds)] = 0.0
+        return weight
+
+    def _judged(
+        self, end: int, cells: Cells, rows: EntityRows, which: NDArray[np.int64], exceeds: NDArray[np.bool_]
+    ) -> list[Anomaly]:
+        """Follow what is open, and open what has been strange for long enough."""
+        entities = cells.entities[which]
+        found: list[Anomaly] = []
+        at = np.flatnonzero(exceeds | (self._run[entities] > 0) | np.isin(entities, list(self._open)))
+        if not len(at):
+            return found
+        some = rows._replace(values=rows.values[at])
+        shares = self._detector.reasons(some)
+        for i, entity in enumerate(entities[at].tolist()):
+            reasons = self._reasons(cells, int(which[at[i]]), some.values[i], shares[i]) if exceeds[at[i]] else []
+            rule = self._carrying(reasons)
+            if entity in self._open:
+                found += self._follow(entity, end, rule is not None)
+                continue
+            if rule is None:
+                self._run[entity] = self._since[entity] = 0
+                continue
+            self._since[entity] = self._since[entity] or end // SECOND
+            self._run[entity] = min(int(self._run[entity]), 250) + 1
+            lasted = end // SECOND - int(self._since[entity])
+            long_enough = lasted >= rule[0].for_seconds and self._run[entity] >= self._settings.confirm_samples
+            if long_enough and not self._told_already(entity):
+                found.append(self._announce(entity, end, *rule, reasons, self._detector.model_of(cells.kind)))
+        return found
+
+    def _reasons(
+        self, cells: Cells, row: int, spreads: NDArray[np.float32], shares: NDArray[np.float64]
+    ) -> list[Reason]:
+        """Return the metrics that are strange together, the one that tells most first; each metric once."""
+        found: dict[str, Reason] = {}
+        for feature in np.argsort(-shares, kind="stable").tolist():
+            if shares[feature] < _SHARE_LEAST or len(found) == _NAMED:
+                break
+            metric = cells.features[feature].partition("/")[0]
+            if metric in found or not abs(spreads[feature]) >= ODD_SPREADS:
+                continue
+            number, detector, value = self._rows.behind(cells, row, feature)
+            expected = float(self._judge.expected[number])
+            found[metric] = Reason(number, value, expected, float(spreads[feature]), float(shares[feature]), detector)
+        return list(found.values()) if len(found) >= ODD_METRICS else []
+
+    def _carrying(self, reasons: Sequence[Reason]) -> tuple[ScoreRule, Reason] | None:
+        """Return the first metric that is away far enough for its rule, and to a harmful side."""
+        for reason in reasons:
+            rule = self._rule(int(self._table.metric[reason.number]))
+            if rule is None or not rule.matches(dict(self._table.series(reason.number).labels)):
+                continue
+            floor = max(rule.at_least, rule.at_least_ratio * abs(reason.expected))
+            harmful = self._table.harm[reason.number] * reason.spreads >= 0
+            if harmful and abs(reason.value - reason.expected) >= floor:
+                return rule, reason
+        return None
+
+    def _rule(self, metric: int) -> ScoreRule | None:
+        if metric not in self._rules:
+            self._rules[metric] = self._book.score_rule(self._table.rows[metric].name, self._detector.name)
+        return self._rules[metric]
+
+    def _told_already(self, entity: int) -> bool:
+        table = self._table
+        mine = np.flatnonzero((table.entity[: table.size] == entity) & table.used[: table.size])
+        return any(("score", number) in self._findings for number in mine.tolist())
+
+    def _announce(
+        self, entity: int, end: int, rule: ScoreRule, carrier: Reason, reasons: Sequence[Reason], model: str
+    ) -> Anomaly:
+        name = str(self._table.entities.values[entity])
+        since = int(self._since[entity]) * SECOND
+        half = _BAND_SPREADS * abs(carrier.value - carrier.expected) / abs(carrier.spreads)
+        band = Band(known(carrier.expected), known(carrier.expected - half), known(carrier.expected + half))
+        by_peers = self._judge.detectors[carrier.detector].name == "peers"
+        total = sum(each.share for each in reasons)
+        siblings = self._evidence.siblings(carrier.number)[:64].tolist() if by_peers else []
+        tail = float(self.tail[entity])
+        measured = Measured(
+            detector=self._detector.name,
+            version=model,
+            observed=known(carrier.value),
+            expected=band.expected,
+            low=band.low,
+            high=band.high,
+            tail_probability=known(tail),
+            score=float(np.nan_to_num(surprise(np.array([tail]))[0])),
+            peers=tuple(dict.fromkeys(self._table.entity_name(each) for each in siblings)),
+            window=self._evidence.window(carrier.number, band, by_peers),
+            contributions=tuple(
+                Contribution(
+                    name, self._table.row(each.number).name, each.share / total, known(each.value), known(each.expected)
+                )
+                for each in reasons
+            ),
+        )
+        subject = Subject(name, self._table.series(carrier.number), self._table.row(carrier.number))
+        self._open[entity] = [round(rule.clear_seconds * SECOND), 0]
+        words = {"text": self._sentence(reasons, since, by_peers)}
+        return self._findings.open(("together", entity), rule, subject, measured, since, end, words)
+
+    def _sentence(self, reasons: Sequence[Reason], since: int, by_peers: bool) -> str:
+        """Return ``GPU power 55 W below and GPU fan speed 12 % above what its siblings show, at once since 02:14``."""
+        parts = []
+        for each in reasons:
+            row = self._table.row(each.number)
+            away = each.value - each.expected
+            parts.append(f"{metric_phrase(row)} {quantity(abs(away), row)} {'above' if away >= 0 else 'below'}")
+        listed = f"{', '.join(parts[:-1])} and {parts[-1]}"
+        against = "what its siblings show" if by_peers else "what is usual for it"
+        return f"{listed} {against}, all at once since {clock_time(since)}."
+
+    def _follow(self, entity: int, end: int, strange: bool) -> list[Anomaly]:
+        told = self._open[entity]
+        if strange:
+            told[1] = 0
+            return []
+        told[1] = told[1] or end
+        return [self._close(entity, end)] if end - told[1] >= told[0] else []
+
+    def _close(self, entity: int, now: int) -> Anomaly:
+        del self._open[entity]
+        self._run[entity] = self._since[entity] = 0
+        return self._findings.close(("together", entity), now)

@@ -14,7 +14,7 @@ from typing import Any
 from cli.incident_text import duration, reach
 from cli.progress import Progress
 from cli.settings import Settings, read
-from cli.wiring import alerter_of, engine_of, rules_of
+from cli.wiring import alerter_of, copy_of, engine_of, rules_of
 from coldaisle.anomaly import Anomaly, Phase
 from coldaisle.clock import SECOND, ManualClock, ScaledClock, SystemClock, rfc3339
 from coldaisle.event import Event
@@ -55,7 +55,7 @@ class Replay:
         self._clock = ManualClock(recording.span[0])
         self._lateness = round(settings.engine.allowed_lateness_seconds * SECOND)
         rules = rules_of(settings)
-        self.engine: Engine = engine_of(settings, rules, self.topology, self.stats)
+        self.engine: Engine = engine_of(settings, rules, copy_of(self.topology), self.stats)
         self._alerter = alerter_of(settings, rules, self.topology, self.store, self._notify, self.stats)
         self._event_rules = rules.event_rules()
         self._events = sorted(recording.events(), key=lambda event: event.timestamp)

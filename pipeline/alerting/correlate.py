@@ -19,6 +19,8 @@ STRONG = 0.8
 """From this strength a finding is direct evidence against the entity it names."""
 _MIN_PLAUSIBLE = 0.3
 _DEVICES = frozenset({"pdu", "ups", "crac", "cdu", "switch"})
+_COOLING = frozenset({"crac", "cdu"})
+_FOREVER = 2**63 - 1
 _WIDE = frozenset({"row", "site"})
 _MASS_UNITS = 5  # so many units falling silent together have one cause, whatever share of the hall they are
 _MASS_SECONDS = 60
@@ -46,14 +48,28 @@ class _Atom:
     weight: float = 0.0
     strength: float = 0.0
     firing: bool = False
+    held: dict[str, int] = field(default_factory=dict)  # place -> when it was last seen harmed
 
-    def add(self, track: Track) -> None:
+    def add(self, track: Track, place: str) -> None:
         self.tracks.append(track)
+        until = _FOREVER if track.ends_at is None else track.ends_at
+        self.held[place] = max(self.held.get(place, 0), until)
         self.start = min(self.start, track.starts_at)
         # The second alert of one kind on one unit adds little; four hundred add no more than two.
         self.weight = min(1.5, self.weight + _WEIGHT[track.severity] * track.strength / (1 + len(self.tracks) // 2))
         self.strength = max(self.strength, track.strength)
         self.firing = self.firing or track.firing
+
+    def goes_on(self, track: Track, place: str, window: int) -> bool:
+        """
+        Whether ``track`` is the next word of the same thing.
+
+        It starts within the window of the last one; or what it is on is still harmed in this way, however long
+        that has lasted: a GPU that corrects errors, then remaps rows, then fails is one matter.
+        """
+        if track.starts_at - self.tracks[-1].starts_at <= window:
+            return True
+        return self.symptom is not Symptom.SENSOR and self.held.get(place, 0) >= track.starts_at - window
 
 
 def anchor(track: Track, graph: Graph) -> str:
@@ -101,25 +117,30 @@ class _Cover:
         places = {anchor(track, self._graph) for track in atom.tracks}
         shared = frozenset.intersection(*(self._graph.causes(place) for place in places))
         return {atom.unit} | {
-            cause
-            for cause in shared
-            if self._graph.unit(cause) == cause and plausible(cause, atom.symptom) >= _MIN_PLAUSIBLE
+            cause for cause in shared if self._graph.unit(cause) == cause and self._plausible(cause, atom)
         }
 
+    def _plausible(self, cause: str, atom: _Atom) -> bool:
+        """Heat makes a board draw less; a supply that says it is dead, or a cap that is set, is not the cooling's."""
+        if kind_of(cause) in _COOLING and atom.symptom is Symptom.POWER and atom.strength >= STRONG:
+            return False
+        return plausible(cause, atom.symptom) >= _MIN_PLAUSIBLE
+
     def _build(self, tracks: Iterable[Track]) -> list[_Atom]:
-        atoms: dict[tuple[str, Symptom, int], _Atom] = {}
-        newest: dict[tuple[str, Symptom], int] = {}
+        found: list[_Atom] = []
+        atoms: dict[tuple[str, Symptom], list[_Atom]] = {}
         for track in sorted(tracks, key=lambda one: (one.starts_at, one.fingerprint)):
-            unit = self._graph.unit(anchor(track, self._graph))
-            place = (unit, track.symptom)
-            run = newest.setdefault(place, 0)
-            atom = atoms.get((*place, run))
+            place = anchor(track, self._graph)
+            unit = self._graph.unit(place)
             window = self._slow if track.symptom in _SLOW else self._quick
-            if atom is None or track.starts_at - atom.tracks[-1].starts_at > window:
-                run = newest[place] = run + 1
-                atom = atoms[(*place, run)] = _Atom(unit, track.symptom, track.starts_at)
-            atom.add(track)
-        return list(atoms.values())
+            runs = atoms.setdefault((unit, track.symptom), [])
+            atom = next((run for run in reversed(runs) if run.goes_on(track, place, window)), None)
+            if atom is None:
+                atom = _Atom(unit, track.symptom, track.starts_at)
+                runs.append(atom)
+                found.append(atom)
+            atom.add(track, place)
+        return found
 
     def groups(self) -> list[Group]:
         heap = [(-score, cause) for cause in self._covers if (score := self._score(cause)[0]) > 0]

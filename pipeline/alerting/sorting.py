@@ -52,8 +52,13 @@ class Sorting:
                 self._papers.look_at = ready if self._papers.look_at is None else min(self._papers.look_at, ready)
 
     def _company(self, now: int) -> list[Track]:
-        """Alerts of open incidents that new ones may belong to: those of late, and faults of plant that still hold."""
+        """
+        Alerts of open incidents that new ones may belong to.
+
+        Those of late; faults of plant that still hold; and what still holds on a thing that has something new.
+        """
         slow = round(self._desk.settings.slow_window_seconds * SECOND)
+        news = {(track.entity, track.symptom) for track in self._papers.waiting.values()}
         found: list[Track] = []
         for case in self._papers.cases.values():
             if now - case.last_joined <= slow:
@@ -62,7 +67,9 @@ class Sorting:
                 found += [
                     track
                     for track in case.tracks.values()
-                    if track.firing and track.strength >= STRONG and track.entity.startswith(_DEVICES)
+                    if track.firing
+                    if (track.strength >= STRONG and track.entity.startswith(_DEVICES))
+                    or (track.entity, track.symptom) in news
                 ]
         return found
 

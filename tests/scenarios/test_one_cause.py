@@ -215,3 +215,30 @@ def test_one_rule_on_every_gpu_of_a_node_is_told_in_the_rules_words() -> None:
     story.until(30, 1)
 
     assert story.only().title == "it runs under a power cap, and 7 more GPUs of node a1n1"
+
+
+def test_a_gpu_that_fails_step_by_step_over_an_hour_is_one_incident_that_becomes_a_page() -> None:
+    story = Story(hall())
+    gpu = "gpu/GPU-a1n1-3"
+    pending = finding("gpu_row_remap_pending", gpu, 0, "gpu_remapped_rows_pending", "limit", said="waits for a reset")
+    story.hear(1, pending)
+    story.until(1800, 1)
+    story.hear(1801, finding("gpu_ecc_uncorrected", gpu, 1800, "", "limit", Severity.PAGE, "uncorrected errors"))
+    story.until(3900, 1801)
+    story.hear(3901, finding("gpu_xid_page", gpu, 3900, "", "event", Severity.PAGE, "Xid 95"))
+    story.until(3940, 3901)
+
+    assert len(story.only().alerts) == 3
+    assert story.kinds() == ["opened", "worsened"]
+
+
+def test_what_strikes_a_thing_long_after_it_was_well_again_is_another_incident() -> None:
+    story = Story(hall())
+    errors = finding("gpu_ecc_storm", "gpu/GPU-a1n1-3", 0, "", "limit", said="many errors")
+    story.hear(1, errors)
+    story.hear(120, ended(errors, 120))
+    story.until(1200, 120)
+    story.hear(1201, finding("gpu_xid_page", "gpu/GPU-a1n1-3", 1200, "", "event", Severity.PAGE, "Xid 48"))
+    story.until(1240, 1201)
+
+    assert len(story.incidents()) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coldaisle.severity import Severity
+from coldaisle.topology import Entity
 from tests.scenarios.story import Story, finding, hall, silent
 
 
@@ -112,3 +113,20 @@ def test_several_nodes_harmed_by_one_cause_page_though_each_alone_would_not() ->
     incident = story.only()
     assert incident.severity is Severity.PAGE
     assert incident.title == "6 of 8 nodes of rack a1 are too warm or short of cooling"
+
+
+def test_a_dead_supply_in_a_row_that_loses_cooling_is_an_incident_of_its_own() -> None:
+    topology = hall()
+    topology.add(Entity("psu", "a1n1-psu1", "node/a1n1"))
+    story = Story(topology)
+    story.hear(1, finding("crac_warm", "crac/crac-a", 0, "crac_supply_temperature_celsius", "limit", said="warm"))
+    story.until(600, 1)
+    story.hear(
+        605,
+        finding("psu_down", "psu/a1n1-psu1", 600, "psu_up", "limit", said="delivers nothing"),
+        finding("gpu_power_unlike_siblings", "gpu/GPU-a1n2-1", 600, "gpu_power_watts", "peers", said="draws less"),
+        finding("gpu_power_unlike_siblings", "gpu/GPU-a1n3-1", 600, "gpu_power_watts", "peers", said="draws less"),
+    )
+    story.until(640, 605)
+
+    assert {one.suspect for one in story.incidents()} == {"crac/crac-a", "psu/a1n1-psu1"}

@@ -13,11 +13,14 @@ BENCHMARKS = {
     "simulator": "a simulated hall of 10,000 GPUs",
     "kafka_bus": "our Kafka consumer and producer beside the bare client, on a real broker",
     "halls": "how well five simulated halls with faults are judged (ten minutes)",
+    "normal_life": "whether the alert budget is kept on days of halls in which nothing breaks (ten minutes)",
     "fuzz": "broken messages for every codec; none may crash, hang or fill the memory (--inputs 1000000)",
     "influx_store": "samples a second into InfluxDB and Parquet, beside influxdb-client alone",
     "incident_store": "questions of a history of 100,000 incidents",
     "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
 }
+
+LONG = frozenset({"halls", "normal_life", "score_real_data"})
 
 
 def main() -> int:
@@ -28,7 +31,7 @@ def main() -> int:
         description=f"Measures this machine.\n\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which (default: all but halls and score_real_data)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which (default: all but those that take ten minutes)")
     args, options = parser.parse_known_args()
     if options and len(args.names) != 1:
         parser.error(f"{' '.join(options)}: name the one benchmark that these options are for")
@@ -36,7 +39,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     failed = []
-    for name in args.names or [name for name in BENCHMARKS if name not in ("halls", "score_real_data")]:
+    for name in args.names or [name for name in BENCHMARKS if name not in LONG]:
         print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
         began = time.perf_counter()
         # A process each: what one leaves in memory must not weigh on the next.

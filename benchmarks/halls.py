@@ -101,7 +101,7 @@ def together(runs: Sequence[Evaluation]) -> str:
 def main(argv: Sequence[str]) -> int:
     """Print a row a seed, then the marks of all together."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks halls", description=__doc__)
-    parser.add_argument("seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--hours", type=float, default=6.0)
     parser.add_argument("--racks", type=int, default=4, help="racks in each of the two rows")
     parser.add_argument("--nodes", type=int, default=4, help="nodes in each rack, of 8 GPUs")

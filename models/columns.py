@@ -18,11 +18,15 @@ _FIRST = 256
 
 
 class Columns:
-    """Columns of one length; ``fresh`` names each with the value that a series unknown so far holds."""
+    """
+    Columns of one length; ``fresh`` names each with the value that a series unknown so far holds.
+
+    A value that is an array gives each series an array of that shape.
+    """
 
     def __init__(self, fresh: Mapping[str, Any]) -> None:
         self._fresh = {name: np.asarray(value) for name, value in fresh.items()}
-        self._columns = {name: np.full(_FIRST, value, value.dtype) for name, value in self._fresh.items()}
+        self._columns = {name: _full(_FIRST, value) for name, value in self._fresh.items()}
         self._reached = 0
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -41,7 +45,7 @@ class Columns:
         # A quarter more than there was: growing stays rare without wasting much of the memory budget.
         size = max(need, size + size // 4)
         for name, old in self._columns.items():
-            grown = np.full(size, self._fresh[name], old.dtype)
+            grown = _full(size, self._fresh[name])
             grown[: len(old)] = old
             self._columns[name] = grown
 
@@ -70,7 +74,7 @@ class Columns:
     def reorder(self, before: NDArray[np.int64]) -> None:
         """Give row i what row ``before[i]`` held; -1 = it is unknown."""
         for name, column in self._columns.items():
-            moved = np.full(len(before), self._fresh[name], column.dtype)
+            moved = _full(len(before), self._fresh[name])
             known = before >= 0
             moved[known] = column[before[known]]
             self._columns[name] = moved
@@ -84,6 +88,12 @@ class Columns:
         """Take back what ``state`` returned. Raises Permanent where a column is missing or of another length."""
         kept = Kept(state)
         for name, value in self._fresh.items():
-            self._reached = len(kept.array(name, value.dtype, None))
+            self._reached = len(kept.array(name, value.dtype, None, *value.shape))
             break
-        self._columns = {name: kept.array(name, value.dtype, self._reached) for name, value in self._fresh.items()}
+        self._columns = {
+            name: kept.array(name, value.dtype, self._reached, *value.shape) for name, value in self._fresh.items()
+        }
+
+
+def _full(size: int, value: NDArray[Any]) -> NDArray[Any]:
+    return np.full((size, *value.shape), value, value.dtype)

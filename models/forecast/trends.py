@@ -177,7 +177,7 @@ class Trends:
         deviation = np.sqrt(spread * certain)
         distance = error / deviation
         held = np.where(young, error, np.clip(distance, -CLIP, CLIP) * deviation)
-        likely = -np.log(deviation) - 0.5 * (TAIL + 1.0) * np.log1p(distance**2 / TAIL)
+        likely: Floats = -np.log(deviation) - 0.5 * (TAIL + 1.0) * np.log1p(distance**2 / TAIL)
         likely[young] = 0.0
         gain = pp / certain
         memory[f"level{k}"][ids] = level + gain * held
@@ -200,4 +200,4 @@ def _reach(lasting: float, steps: Floats) -> tuple[Floats, Floats]:
     gone = -np.expm1(-rate * steps)
     # Integrated Ornstein-Uhlenbeck process (Uhlenbeck and Ornstein 1930), started at rest.
     bends = (steps - 2.0 * gone / rate - np.expm1(-2.0 * rate * steps) / (2.0 * rate)) / rate**2
-    return gone / rate, np.maximum(bends, 0.0)
+    return np.asarray(gone / rate), np.maximum(bends, 0.0)

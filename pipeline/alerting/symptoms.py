@@ -72,7 +72,10 @@ _PLAUSIBLE: Final[dict[str, dict[Symptom, float]]] = {
 _INSIDE_NODE: Final = 0.9
 
 _STRONG_DETECTORS: Final = frozenset({"event", "limit", "status", "state"})
-_STATISTICAL: Final = frozenset({"level", "peers", "seasonal", "isolation_forest", "forecast"})
+_STATISTICAL: Final = frozenset(
+    {"level", "peers", "drift", "seasonal", "forest", "isolation_forest", "reconstruction", "forecast"}
+    | {"early_warning", "limit_warning"}
+)
 
 
 def symptom_of(anomaly: Anomaly) -> Symptom:

@@ -46,6 +46,7 @@ def test_a_cooling_unit_warms_what_it_cools_and_breaks_no_cable() -> None:
 def test_what_a_device_says_of_itself_weighs_more_than_statistics_and_an_unknown_metric_least() -> None:
     event = strength_of(finding("xid", "gpu/g", 0, "", "event"))
     known = strength_of(finding("level", "gpu/g", 0, "gpu_power_watts", "level"))
+    assert known == strength_of(finding("departs", "gpu/g", 0, "gpu_power_watts", "drift"))
     unknown = strength_of(finding("level", "gpu/g", 0, "vendor_thing", "level"))
 
     assert event > known > unknown

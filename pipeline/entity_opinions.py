@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coldaisle.anomaly import Anomaly, Contribution
 from coldaisle.clock import SECOND
-from coldaisle.detector import Calibrator, Ids, surprise
+from coldaisle.detector import Batch, Calibrator, Ids, surprise
 from coldaisle.entity_detector import EntityDetector, EntityRows
 from coldaisle.selfstats import SelfStats
 from coldaisle.state import Kept, State, nested
@@ -19,7 +19,7 @@ from pipeline.engine_settings import EngineSettings
 from pipeline.entities import Cells, Entities
 from pipeline.evidence import Band, Evidence
 from pipeline.findings import Findings, Measured, Subject, known
-from pipeline.judge import Judge, Opinion, Verdict
+from pipeline.judge import Judge, Verdict
 from pipeline.rulebook import RuleBook, ScoreRule
 from pipeline.series_table import Interner, SeriesTable
 from pipeline.words import clock_time, metric_phrase, quantity
@@ -34,6 +34,25 @@ _NAMED = 4
 _SHARE_LEAST = 0.05
 _BAND_SPREADS = 3.0
 _KEPT = {"_since": np.uint32, "_odd": np.uint32, "_run": np.uint8, "tail": np.float32}
+
+
+class Heard(Protocol):
+    """What one detector thinks of the series of a round."""
+
+    @property
+    def detector(self) -> int:
+        """Its place in the judge's list."""
+        ...
+
+    @property
+    def batch(self) -> Batch:
+        """The samples."""
+        ...
+
+    @property
+    def smooth(self) -> NDArray[np.float64]:
+        """Its scores, smoothed, in signed spreads; NaN = no opinion."""
+        ...
 
 
 class Together(NamedTuple):
@@ -85,8 +104,8 @@ class EntityOpinions:
         self._open: dict[int, list[int]] = {}  # entity -> clear_ns, calm since (0 = still strange)
 
     @property
-    def entities(self) -> int:
-        """How many entities there are to be looked at."""
+    def count(self) -> int:
+        """How many entities there may be to look at."""
         return len(self._table.entities)
 
     def reset(self, ids: Ids) -> None:
@@ -105,7 +124,7 @@ class EntityOpinions:
         alive = set(np.unique(table.entity[: table.size][left]).tolist())
         return [self._close(entity, now) for entity in sorted(self._open) if entity not in alive]
 
-    def decide(self, end: int, heard: Sequence[Opinion], verdict: Verdict) -> list[Anomaly]:
+    def decide(self, end: int, heard: Sequence[Heard], verdict: Verdict) -> list[Anomaly]:
         """Return what the opinions of the tick that ended at ``end`` open and close on entities."""
         self._detector.move(end)
         for opinion in heard:
@@ -113,8 +132,9 @@ class EntityOpinions:
             self._rows.note(opinion.detector, batch.ids, batch.values, opinion.smooth, end)
         touched, strange = (np.zeros(len(self._table.entities), np.bool_) for _ in range(2))
         touched[self._table.entity[verdict.ids]] = True
-        odd = (verdict.tail < self._settings.protect_tail_probability) | verdict.exceeds
-        strange[self._table.entity[verdict.ids[odd]]] = True
+        # What the detectors of single metrics call evidence is no normal life for this one to learn from.
+        strange[self._table.entity[verdict.ids[verdict.exceeds]]] = True
+        strange[self._entities_found()] = True
         found: list[Anomaly] = []
         for cells in self._rows.kinds_of(verdict.ids):
             which = np.flatnonzero(touched[cells.entities])
@@ -159,19 +179,16 @@ class EntityOpinions:
             self.tail[entities] = tail
             exceeds = (tail < self._judge.threshold) & (score >= FLOOR)
             found = self._judged(end, cells, rows, which, exceeds)
-            calibrates = self._weigh(end, entities, exceeds, tail)
-            self._calibrator.learn(0, family, score, calibrates)
+            calibrates = self._weigh(end, entities, exceeds | (tail < self._judge.threshold))
+            self._calibrator.learn(0, family, score, calibrates * taught)
             taught &= ~(tail < self._settings.protect_tail_probability)
         if taught.any():
             self._detector.learn(rows._replace(values=rows.values[taught]), end)
         return found
 
-    def _weigh(
-        self, end: int, entities: NDArray[np.int64], exceeds: NDArray[np.bool_], tail: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _weigh(self, end: int, entities: NDArray[np.int64], evidence: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return 0 where a row may be evidence, until it has lasted so long that it is the new normal."""
         weight = np.ones(len(entities))
-        evidence = exceeds | (tail < self._judge.threshold)
         before = self._odd[entities]
         since = np.where(evidence, np.where(before == 0, end // SECOND, before), 0)
         self._odd[entities] = since
@@ -202,7 +219,7 @@ class EntityOpinions:
             self._run[entity] = min(int(self._run[entity]), 250) + 1
             lasted = end // SECOND - int(self._since[entity])
             long_enough = lasted >= rule[0].for_seconds and self._run[entity] >= self._settings.confirm_samples
-            if long_enough and not self._told_already(entity):
+            if long_enough and entity not in self._entities_found():
                 found.append(self._announce(entity, end, *rule, reasons, self._detector.model_of(cells.kind)))
         return found
 
@@ -239,10 +256,10 @@ class EntityOpinions:
             self._rules[metric] = self._book.score_rule(self._table.rows[metric].name, self._detector.name)
         return self._rules[metric]
 
-    def _told_already(self, entity: int) -> bool:
-        table = self._table
-        mine = np.flatnonzero((table.entity[: table.size] == entity) & table.used[: table.size])
-        return any(("score", number) in self._findings for number in mine.tolist())
+    def _entities_found(self) -> NDArray[np.int64]:
+        """Return the entities on whose series something is open."""
+        series = [number for _, number in self._findings.about("score")]
+        return np.unique(self._table.entity[np.array(series, np.int64)]).astype(np.int64)
 
     def _announce(
         self, entity: int, end: int, rule: ScoreRule, carrier: Reason, reasons: Sequence[Reason], model: str

@@ -13,8 +13,10 @@ from coldaisle.selfstats import SelfStats
 from coldaisle.store import Notification, RoleStore
 from coldaisle.topology import Topology
 from models.calibrate import TailCalibrator
+from models.drift import Drift
 from models.level import Level
 from models.peers import Peers
+from models.seasonal import Seasonal
 from pipeline.alerting.alerter import Alerter
 from pipeline.alerting.notifiers import Notifier
 from pipeline.alerting.notifiers.webhook import WebhookNotifier
@@ -42,7 +44,8 @@ def engine_of(settings: Settings, rules: RuleBook, topology: Topology, stats: Se
 
 def bar_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> Bar:
     """Return detectors and a calibrator that have learnt nothing yet."""
-    detectors: tuple[Detector, ...] = (Level(relearn_seconds=settings.engine.relearn_seconds), Peers())
+    level = Level(relearn_seconds=settings.engine.relearn_seconds)
+    detectors: tuple[Detector, ...] = (level, Seasonal(), Peers(), Drift())
     return Bar(detectors, TailCalibrator(len(detectors), _FAMILIES), rules, settings.engine, stats)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,15 @@ class Detector(Protocol):
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take back what ``state`` returned."""
+        ...
+
+
+@runtime_checkable
+class Teachable(Protocol):
+    """A detector to which a person may say: this is normal."""
+
+    def accept(self, ids: Ids) -> None:
+        """Take what ``ids`` show now as normal; what was never admitted is left alone."""
         ...
 
 

@@ -88,6 +88,14 @@ class Level:
         self._memory.clear(ids)
         self._scored = None
 
+    def accept(self, ids: Ids) -> None:
+        """Take the newest value of ``ids`` as their mean, and learn as quickly from there on as after a warm-up."""
+        memory, rows = self._memory, ids[ids < len(self._memory)]
+        memory["mean"][rows] = memory["value"][rows]
+        memory["away"][rows] = 0.0
+        memory["count"][rows] = np.minimum(memory["count"][rows], self._warm_up)
+        self._scored = None
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what a snapshot keeps."""
         return self._memory.state()

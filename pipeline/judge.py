@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coldaisle.clock import DAY, SECOND
-from coldaisle.detector import Batch, Calibrator, Detector, Ids, Scores, surprise
+from coldaisle.detector import Batch, Calibrator, Detector, Ids, Scores, Teachable, surprise
 from coldaisle.errors import Permanent
 from coldaisle.frame import Times
 from coldaisle.selfstats import SelfStats
@@ -19,10 +19,10 @@ from pipeline.engine_settings import EngineSettings
 from pipeline.rounds import Round
 from pipeline.rulebook import RuleBook, ScoreRule
 from pipeline.series_table import LOAD, STEADY, SeriesTable
+from pipeline.strangest import Bar, Opinion, strangest, weigh
 
 Floats = NDArray[np.float64]
 _MOST_SPREADS = 64.0  # what one sample may add to smoothed evidence
-_STILL_ODD = 2.0  # spreads: evidence needs the present sample to be odd too, not only its memory
 _TEST_SECONDS = 60.0  # findings need persistence, so a look at a series counts once a minute
 _LEAST = 1e-9  # of a threshold: no calibration is honest about rarer things
 _MOST = 1e-4
@@ -49,42 +49,14 @@ class Verdict(NamedTuple):
     ripe: NDArray[np.bool_]  # exceeded for as long as its rule asks
 
 
-class Opinion(NamedTuple):
-    """What one detector thinks of a round."""
-
-    detector: int
-    positions: NDArray[np.int64] | None  # in the round; None = all of it
-    batch: Batch
-    scores: Scores
-    smooth: Floats  # filled part by part
-
-    def part(self, start: int, stop: int) -> tuple[slice, NDArray[np.int64] | slice]:
-        """Return where the opinion on samples ``start`` to ``stop`` of the round is, and which of them it is on."""
-        if self.positions is None:
-            return slice(start, stop), slice(None)
-        first, last = np.searchsorted(self.positions, (start, stop)).tolist()
-        return slice(first, last), self.positions[first:last] - start
-
-
-class _Sum(NamedTuple):
-    """The strangest opinion on each sample of a part."""
-
-    detector: NDArray[np.int8]
-    tail: Floats
-    expected: Floats
-    spread: Floats
-    score: Floats  # smoothed
-    raw: Floats
-
-
 class Judge:
     """
     Combines the detectors by what drives a metric.
 
-    What load moves is judged by ``load_detectors`` (peers), what is steady by ``steady_detectors``
-    (level, peers), flags and error counters by rules alone. Scores are smoothed per series, so that a
-    lasting small difference weighs more than one spike, then calibrated; of several opinions the
-    strangest counts, multiplied by their number (Bonferroni).
+    What load moves is judged by ``load_detectors`` (peers, drift), what is steady by ``steady_detectors``
+    (level, seasonal, peers, drift), flags and error counters by rules alone. Scores are smoothed per series, so
+    that a lasting small difference weighs more than one spike, then calibrated; of several opinions the
+    strangest that its rule allows to speak counts, multiplied by their number (Bonferroni).
     """
 
     def __init__(
@@ -97,6 +69,7 @@ class Judge:
         self._book = rules
         self._settings = settings
         self._stats = stats
+        self.peer_detectors = frozenset(settings.peer_detectors)
         self._share = 2.0 / (settings.smoothing_samples + 1.0)
         self._heard = [(d.name in settings.load_detectors, d.name in settings.steady_detectors) for d in self.detectors]
         self.rules: dict[tuple[int, int], ScoreRule | None] = {}  # (metric, detector)
@@ -147,6 +120,15 @@ class Judge:
         self._run[ids] = 0
         self._smooth[:, ids] = np.nan
 
+    def accept(self, ids: Ids) -> None:
+        """Take what ``ids`` show now as normal: a person has said that it is."""
+        self._since[ids] = self._odd[ids] = 0
+        self._run[ids] = 0
+        self._smooth[:, ids] = np.nan
+        for detector in self.detectors:
+            if isinstance(detector, Teachable):
+                detector.accept(ids)
+
     def since(self, number: int) -> int:
         """Return when a series began to exceed, Unix ns."""
         return int(self._since[number]) * SECOND
@@ -183,8 +165,9 @@ class Judge:
         parts: list[Verdict] = []
         for start in range(0, len(ids), _PART):
             part = slice(start, start + _PART)
-            opinions = self._summed(heard, start, ids[part])
-            parts.append(self._decided(opinions, ids[part], times[part], values[part]))
+            for opinion in heard:
+                self._calibrate(opinion, start, ids[part])
+            parts.append(self._decided(heard, start, ids[part], times[part], values[part]))
             self._weigh(parts[-1], weight[part], rare[part])
         self._learn(heard, weight, rare)
         if len(parts) == 1:
@@ -231,11 +214,11 @@ class Judge:
                 ids, times, values = ids[positions], times[positions], values[positions]
         batch = Batch(ids, times, values)
         scores = self.detectors[number].score(batch)
-        if self.detectors[number].name == "peers" and self._grace.any():
+        if self.detectors[number].name in self.peer_detectors and self._grace.any():
             raw = np.where(self._grace[ids] > times // SECOND, np.nan, scores.score)
             scores = Scores(raw, scores.expected, scores.spread)
         self._stats.add("samples_scored_total", float(len(ids)), detector=self.detectors[number].name)
-        return Opinion(number, positions, batch, scores, np.empty(len(ids)))
+        return Opinion(number, positions, batch, scores, np.empty(len(ids)), np.empty(len(ids)))
 
     def _smoothed(self, number: int, ids: Ids, raw: Floats) -> Floats:
         memory = self._smooth[number]
@@ -252,60 +235,32 @@ class Judge:
         memory[ids] = np.where(silent, before, smooth) if silent.any() else smooth
         return smooth
 
-    def _summed(self, heard: list[Opinion], start: int, ids: Ids) -> _Sum:
-        """Combine the opinions on one part of a round."""
-        count = len(ids)
-        family = self._table.family[ids]
-        best, opinions, who = np.full(count, np.inf), np.zeros(count, np.int8), np.zeros(count, np.int8)
-        expected, spread, score, raw = (np.full(count, np.nan) for _ in range(4))
-        for opinion in heard:
-            mine, on = opinion.part(start, start + count)
-            scores = opinion.scores
-            smooth = self._smoothed(opinion.detector, ids[on], scores.score[mine])
-            opinion.smooth[mine] = smooth
-            tail = self._calibrator.tail(opinion.detector, family[on], smooth)
-            silent = np.isnan(tail)
-            opinions[on] += ~silent
-            # The first who speaks gives expectation and spread even before anybody is calibrated.
-            better = (tail < best[on]) | (np.isnan(expected[on]) & ~np.isnan(scores.expected[mine]))
-            tail[silent] = np.inf
-            told = (best, tail), (score, smooth), (raw, scores.score[mine]), (expected, scores.expected[mine])
-            for into, each in (*told, (spread, scores.spread[mine])):
-                if isinstance(on, slice):
-                    np.copyto(into, each, where=better)
-                else:
-                    into[on[better]] = each[better]
-            if isinstance(on, slice):
-                who[better] = opinion.detector
-            else:
-                who[on[better]] = opinion.detector
-        tail = best * np.maximum(opinions, 1)
-        np.minimum(tail, 1.0, out=tail)
-        tail[opinions == 0] = np.nan
-        return _Sum(who, tail, expected, spread, score, raw)
+    def _calibrate(self, opinion: Opinion, start: int, ids: Ids) -> None:
+        """Smooth an opinion on one part of a round and say how rare it is."""
+        mine, on = opinion.part(start, start + len(ids))
+        smooth = self._smoothed(opinion.detector, ids[on], opinion.scores.score[mine])
+        tail = self._calibrator.tail(opinion.detector, self._table.family[ids[on]], smooth)
+        tail[np.isnan(tail)] = np.inf
+        opinion.smooth[mine], opinion.tail[mine] = smooth, tail
 
-    def _decided(self, opinions: _Sum, ids: Ids, times: Times, values: Floats) -> Verdict:
+    def _decided(self, heard: list[Opinion], start: int, ids: Ids, times: Times, values: Floats) -> Verdict:
         """Say where one part of a round is evidence; nearly all samples are told by their tail alone."""
-        who, tail, expected, spread, score, raw = opinions
-        crossed = np.count_nonzero((tail < self.threshold) & ~(self.tail[ids] < self.threshold))
-        if crossed:
-            self._stats.add("score_crossings_total", float(crossed))
-        self.tail[ids], self.expected[ids], self.spread[ids] = tail, expected, spread
-        # Where calibration has lived too little to call anything rare, many spreads that last are believed.
-        certain = np.abs(score) >= self._settings.certain_spreads
-        unsure = (tail <= np.sqrt(self.threshold)) | certain
+        found = strangest(heard, start, len(ids))
+        who, _, tail, expected, spread, farthest = found
+        unsure = (tail <= np.sqrt(self.threshold)) | (np.abs(farthest) >= self._settings.certain_spreads)
         calm = ~unsure
         exceeds, ripe = np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.bool_)
         at = np.flatnonzero(unsure)
         if len(at):
-            metric, by = self._table.metric[ids[at]], who[at]
-            away, usual = np.abs(values[at] - expected[at]), np.abs(expected[at])
-            floor = np.maximum(self._floor[by, metric], self._floor_ratio[by, metric] * usual)
-            odd = (np.abs(raw[at]) >= _STILL_ODD) & (score[at] * raw[at] > 0)
-            harmful = self._table.harm[ids[at]] * score[at] >= 0
-            rare = (tail[at] < self.threshold) | certain[at]
-            exceeds[at] = rare & odd & (away >= floor) & harmful
-            calm[at] = away < 0.5 * floor
+            metric = self._table.metric[ids[at]]
+            bar = Bar(
+                self.threshold, self._settings.certain_spreads, self._floor[:, metric], self._floor_ratio[:, metric],
+                self._table.harm[ids[at]],
+            )  # fmt: skip
+            weighed = weigh(heard, at + start, values[at], found.of(at), bar)
+            exceeds[at], calm[at], who[at], expected[at], spread[at] = weighed
+        self._count(ids, tail < self.threshold)
+        self.tail[ids], self.expected[ids], self.spread[ids] = tail, expected, spread
         run = self._run[ids]
         at = np.flatnonzero(exceeds | (run > 0))
         if len(at):
@@ -320,6 +275,14 @@ class Judge:
             long_enough = lasted >= self._for[who[at], self._table.metric[now]]
             ripe[at] = over & (times_over >= self._settings.confirm_samples) & long_enough
         return Verdict(ids, times, values, who, tail, expected, spread, exceeds, calm, ripe)
+
+    def _count(self, ids: Ids, rare: NDArray[np.bool_]) -> None:
+        """Count what alerting for each series would send: readings past the threshold, and runs of them."""
+        number = np.count_nonzero(rare)
+        if number:
+            self._stats.add("readings_past_threshold_total", float(number))
+            began = np.count_nonzero(rare & ~(self.tail[ids] < self.threshold))
+            self._stats.add("score_crossings_total", float(began))
 
     def _weigh(self, verdict: Verdict, weight: Floats, rare: Floats) -> None:
         """Set to 0 what must not teach: the detectors what is odd, the calibrator what may be evidence."""
@@ -340,10 +303,11 @@ class Judge:
             rare[(tail < self.threshold) & ~odd] = 0.0
 
     def _learn(self, heard: list[Opinion], weight: Floats, rare: Floats) -> None:
-        for number, positions, batch, _, smooth in heard:
+        for number, positions, batch, _, smooth, _ in heard:
             mine = weight if positions is None else weight[positions]
             judged = rare if positions is None else rare[positions]
-            self.detectors[number].learn(batch, mine)
+            detector = self.detectors[number]
+            detector.learn(batch, np.ones(len(mine)) if detector.name in self._settings.self_guarding else mine)
             self._calibrator.learn(number, self._table.family[batch.ids], smooth, judged)
 
     def _read_rules(self) -> None:

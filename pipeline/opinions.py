@@ -60,7 +60,7 @@ class Opinions:
     def _measured(self, verdict: Verdict, i: int, with_window: bool) -> Measured:
         number = int(verdict.ids[i])
         detector = self._judge.detectors[int(verdict.detector[i])]
-        by_peers = detector.name == "peers"
+        by_peers = detector.name in self._judge.peer_detectors
         expected, half = float(verdict.expected[i]), _BAND_SPREADS * float(verdict.spread[i])
         band = Band(known(expected), known(expected - half), known(expected + half))
         names: tuple[str, ...] = ()

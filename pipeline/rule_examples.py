@@ -101,10 +101,11 @@ class Failure(NamedTuple):
 
 
 class PlainPeers:
-    """Distance from the median of the group in hundredths of it; stands in for the real detectors in examples."""
+    """Distance from the median of the group in half-hundredths of it; stands in for the real detectors in examples."""
 
     name = "peers"
     version = "example"
+    _share = 0.005
 
     def __init__(self) -> None:
         self._group: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -126,7 +127,7 @@ class PlainPeers:
             if len(which) < 3:
                 continue
             middle = float(np.median(batch.values[which]))
-            spread = max(abs(middle) * 0.005, 1e-9)
+            spread = max(abs(middle) * self._share, 1e-9)
             scores.expected[which], scores.spread[which] = middle, spread
             scores.score[which] = (batch.values[which] - middle) / spread
         return scores
@@ -144,6 +145,13 @@ class PlainPeers:
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take the groups back."""
         self._group = np.array(state["group"], np.int64)
+
+
+class PlainDrift(PlainPeers):
+    """The same, but finer, under the name of what accumulates; examples last too short for it."""
+
+    name = "drift"
+    _share = 0.001
 
 
 class FirstLevel(PlainPeers):
@@ -218,7 +226,7 @@ def play(book: RuleBook, example: Example) -> list[str]:
 
 def _findings(book: RuleBook, example: Example) -> list[Anomaly]:
     topology = Topology()
-    detectors: list[Detector] = [FirstLevel(), PlainPeers()]
+    detectors: list[Detector] = [FirstLevel(), PlainPeers(), PlainDrift()]
     settings = EngineSettings(allowed_lateness_seconds=0.0, grace_seconds=0.0)
     engine = Engine(detectors, PlainTails(), book, topology, settings, SelfStats())
     lines = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 
+from coldaisle.prediction import Prediction
 from coldaisle.series import Series
 from coldaisle.severity import Severity
 
@@ -83,6 +84,7 @@ class Anomaly:
     action: str = ""  # the rule's words for what to do
     runbook: str = ""
     window: Window | None = None
+    prediction: Prediction | None = None  # where it says what is to come, not what is
 
 
 def anomaly_id(rule: str, entity: str, series: Series | None, started_at: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from coldaisle.anomaly import Anomaly, Contribution, Phase, Window
 from coldaisle.errors import Permanent
 from coldaisle.event import Event
+from coldaisle.prediction import Outcome, Prediction, Reason, Within
 from coldaisle.series import Labels, Series, labels_of
 from coldaisle.severity import Severity
 
@@ -72,6 +73,7 @@ def event_from_json(document: Mapping[str, Any]) -> Event:
 def anomaly_to_json(anomaly: Anomaly) -> dict[str, Any]:
     """Return ``anomaly`` as a JSON object; times are Unix nanoseconds, unknown numbers null."""
     a = anomaly
+    foretold = {} if a.prediction is None else {"prediction": prediction_to_json(a.prediction)}
     return {
         "version": ANOMALY_VERSION,
         "id": a.id,
@@ -99,6 +101,7 @@ def anomaly_to_json(anomaly: Anomaly) -> dict[str, Any]:
         "action": a.action,
         "runbook": a.runbook,
         "window": None if a.window is None else _window_to_json(a.window),
+        **foretold,
     }
 
 
@@ -132,6 +135,78 @@ def anomaly_from_json(document: Mapping[str, Any]) -> Anomaly:
         action=read.text("action", ""),
         runbook=read.text("runbook", ""),
         window=None if document.get("window") is None else _window_from_json(document["window"]),
+        prediction=None if document.get("prediction") is None else prediction_from_json(document["prediction"]),
+    )
+
+
+def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
+    """Return ``prediction`` as a JSON object; times are Unix nanoseconds, spans seconds."""
+    p = prediction
+    return {
+        "id": p.id,
+        "rule": p.rule,
+        "entity": p.entity,
+        "what": p.what,
+        "probability": _number_to_json(p.probability),
+        "within_seconds": [_number_to_json(seconds) for seconds in p.within],
+        "made_at": p.made_at,
+        "warned_at": p.warned_at,
+        "settles_at": p.settles_at,
+        "updated_at": p.updated_at,
+        "latest": _number_to_json(p.latest),
+        "reasons": [
+            {
+                "metric": reason.metric,
+                "text": reason.text,
+                "weight": _number_to_json(reason.weight),
+                "value": _number_to_json(reason.value),
+                "since": reason.since,
+            }
+            for reason in p.reasons
+        ],
+        "model": p.model,
+        "model_version": p.version,
+        "outcome": p.outcome.value,
+        "settled_at": p.settled_at,
+        "lead_seconds": _number_to_json(p.lead_seconds),
+    }
+
+
+def prediction_from_json(document: Any) -> Prediction:
+    """Return the prediction of :func:`prediction_to_json`. Raises Permanent that names the field."""
+    read = _Reader("prediction", document)
+    within = read.line("within_seconds")
+    if len(within) != 3:
+        raise Permanent(f"prediction: within_seconds: has {len(within)} numbers; expected low, median and high")
+    return Prediction(
+        id=read.text("id"),
+        rule=read.text("rule"),
+        entity=read.text("entity"),
+        what=read.text("what"),
+        probability=read.number("probability"),
+        within=Within(*(_number(seconds, "prediction: within_seconds") for seconds in within)),
+        made_at=read.integer("made_at"),
+        warned_at=read.maybe_integer("warned_at"),
+        settles_at=read.integer("settles_at"),
+        updated_at=read.integer("updated_at"),
+        latest=read.number("latest"),
+        reasons=tuple(_reason_from_json(each) for each in read.items("reasons")),
+        model=read.text("model"),
+        version=read.text("model_version"),
+        outcome=read.as_("outcome", Outcome),
+        settled_at=read.maybe_integer("settled_at"),
+        lead_seconds=read.maybe_number("lead_seconds"),
+    )
+
+
+def _reason_from_json(document: Any) -> Reason:
+    read = _Reader("prediction: reason", document)
+    return Reason(
+        metric=read.text("metric"),
+        text=read.text("text"),
+        weight=read.number("weight"),
+        value=read.maybe_number("value"),
+        since=read.maybe_integer("since"),
     )
 
 
@@ -294,6 +369,9 @@ class _Reader:
 
     def maybe_number(self, key: str) -> float | None:
         return None if self._document.get(key) is None else self.number(key)
+
+    def maybe_integer(self, key: str) -> int | None:
+        return None if self._document.get(key) is None else self.integer(key)
 
     def items(self, key: str) -> list[Any]:
         value = self._document.get(key, [])

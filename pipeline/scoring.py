@@ -16,6 +16,7 @@ from coldaisle.selfstats import SelfStats
 from coldaisle.topology import Topology
 from pipeline.court import Bar, bench_of
 from pipeline.engine_settings import EngineSettings
+from pipeline.predictions import Foresight
 from pipeline.rulebook import RuleBook
 from pipeline.watch import Watch, ground_of
 
@@ -33,7 +34,7 @@ class Engine:
 
     def __init__(
         self, detectors: Sequence[Detector], calibrator: Calibrator, rules: RuleBook, topology: Topology,
-        settings: EngineSettings, stats: SelfStats,
+        settings: EngineSettings, stats: SelfStats, foresight: Foresight | None = None,
     ) -> None:  # fmt: skip
         self._lock = threading.RLock()
         self._stats = stats
@@ -41,9 +42,11 @@ class Engine:
         bar = Bar(tuple(detectors), calibrator, rules, settings, stats)
         self._table, self._findings = ground.table, ground.findings
         self._bench = bench_of(bar, *ground)
-        self._watch = Watch(ground, topology, rules, settings, stats, lambda _groups: self._bench)
+        self._watch = Watch(ground, topology, rules, settings, stats, lambda _groups: self._bench, foresight)
         self._last_view: LiveView | None = None
         stats.describe("samples_scored_total", "counter", "Samples that a detector scored.")
+        stats.describe("readings_past_threshold_total", "counter", "Samples whose score was past the threshold.")
+        stats.describe("score_crossings_total", "counter", "How often a series' score went past its threshold.")
         stats.describe("late_samples_total", "counter", "Samples older than the watermark: stored, not scored.")
         stats.describe("findings_open", "gauge", "Findings that have not ended.")
         stats.describe("series", "gauge", "Series with a slot.")

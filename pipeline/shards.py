@@ -17,6 +17,7 @@ from pipeline.court_room import CourtRoom
 from pipeline.docket import Docket, Summons
 from pipeline.engine_settings import EngineSettings
 from pipeline.peer_groups import PeerGroups
+from pipeline.predictions import Foresight
 from pipeline.rulebook import RuleBook
 from pipeline.watch import Watch, ground_of
 
@@ -34,6 +35,7 @@ class Workshop(NamedTuple):
     stats: SelfStats
     watches: int  # partitions of ``frames``
     courts: int  # partitions of ``cohorts``
+    foresight: Callable[[], Foresight | None] = lambda: None  # warners of one's own
 
 
 class Shard(Protocol):
@@ -73,7 +75,9 @@ class WatchShard:
 
         self.partition = Partition(FRAMES, number)
         self.offset = 0
-        self.watch = Watch(ground, topology, workshop.rules, workshop.settings, workshop.stats, docket)
+        self.watch = Watch(
+            ground, topology, workshop.rules, workshop.settings, workshop.stats, docket, workshop.foresight()
+        )
         self.heard_at = 0  # processing time of the newest message, or of the beginning, Unix ns
         self.told: dict[int, int] = {}  # partition of ``cohorts`` -> the event time it has been told of
         self._docket = dockets[0]

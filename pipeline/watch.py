@@ -26,6 +26,7 @@ from pipeline.findings import Findings
 from pipeline.ingest import Ingest, Samples
 from pipeline.limits import Limits
 from pipeline.peer_groups import PeerGroups
+from pipeline.predictions import Foresight, Predictions, watched_series_for
 from pipeline.quality import Quality
 from pipeline.rounds import Round, Rounds
 from pipeline.rulebook import RuleBook
@@ -68,6 +69,7 @@ class Watch:
         settings: EngineSettings,
         stats: SelfStats,
         court: Callable[[PeerGroups], Court],
+        foresight: Foresight | None = None,
     ) -> None:
         self._settings = settings
         self._topology = topology
@@ -87,6 +89,9 @@ class Watch:
         self._doubles = Doubles(table, self._ingest, findings, rules.quality_rules())
         self._silences = Silences(table, findings, rules, settings)
         self._court = court(self._groups)
+        ahead = foresight or Foresight(())
+        watched = watched_series_for(table, self.rounds, findings, rules.metric_rules(), ahead)
+        self._predictions = Predictions(table, evidence, watched, topology, ahead, stats)
         self._stale_sources: set[int] = set()
         self._regroup_all = False
         self._jobs: list[tuple[int, int, Event]] = []  # that start and end, waiting for their time
@@ -130,7 +135,12 @@ class Watch:
         self._silences.excuse(pause_ns)
 
     def observe(self, events: Sequence[Event]) -> None:
-        """Take note of jobs that start and end: from the events' own time they decide who is whose peer."""
+        """
+        Take note of jobs that start and end: from the events' own time they decide who is whose peer.
+
+        Errors that drivers and links report settle predictions.
+        """
+        self._predictions.hear(events)
         for event in events:
             if event.kind == "job" and event.code in ("start", "end"):
                 self._job_number += 1
@@ -138,6 +148,7 @@ class Watch:
 
     def parts(self) -> dict[str, Stateful]:
         """Return what a snapshot keeps of this stage, in the order in which it must be restored."""
+        ahead = {"predictions": self._predictions} if self._predictions.warners else {}
         return {
             "topology": self._topology,
             "table": self._table,
@@ -151,6 +162,7 @@ class Watch:
             "quality": self._quality,
             "doubles": self._doubles,
             "silences": self._silences,
+            **ahead,
             "watch": self,
         }
 
@@ -201,7 +213,7 @@ class Watch:
         fresh = self._table.take_fresh()
         if not len(fresh):
             return
-        for part in (self.rounds, self._evidence, self._court, self._limits, self._quality):
+        for part in (self.rounds, self._evidence, self._court, self._limits, self._quality, self._predictions):
             part.reset(fresh)
         self._silences.admit(fresh)
         self._stale_sources |= self._groups.add(fresh)
@@ -213,9 +225,11 @@ class Watch:
         if watermark is None or latest is None:
             return found
         for tick in self._ticks.close_until(watermark):
+            found += self._predictions.advance(tick.end - 1)
             # What is silent is seen before what came back is: an outage does not vanish with its end.
             found += self._quiet(tick.end)
             found += self._tick(tick)
+        found += self._predictions.advance(watermark)
         found += self._quiet(watermark)
         found += self._sweep(watermark)
         self._stats.set("watermark_seconds", watermark / SECOND)
@@ -318,6 +332,7 @@ class Watch:
         if not len(ids):
             return []
         found = self._limits.gone(ids, now) + self._court.gone(ids, now) + self._quality.gone(ids, now)
+        found += self._predictions.gone(ids, now)
         self._groups.remove(ids.tolist())
         self._table.free(ids.tolist())
         self._stats.add("series_forgotten_total", float(len(ids)))

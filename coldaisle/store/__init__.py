@@ -12,9 +12,16 @@ from coldaisle.event import Event
 from coldaisle.frame import Block, Frame, Times, Values
 from coldaisle.incident import Incident, IncidentState
 from coldaisle.matcher import Matcher
+from coldaisle.prediction import Prediction
 from coldaisle.series import Series
 from coldaisle.severity import Severity
 from coldaisle.silence import Silence
+from coldaisle.store.prediction_port import PredictionQuery, PredictionStore
+
+__all__ = [
+    "AuditEntry", "Change", "Conflict", "IncidentQuery", "IncidentStore", "Line", "MetricStore", "Notification",
+    "NotificationState", "PredictionQuery", "PredictionStore", "RoleState", "RoleStore",
+]  # fmt: skip
 
 
 class Line(NamedTuple):
@@ -135,8 +142,8 @@ class Conflict(Transient):
     """Somebody else changed the incident in between, and nothing was written: read it again."""
 
 
-class IncidentStore(Protocol):
-    """Keeps incidents with their outbox, the silences and a record of what people did."""
+class IncidentStore(PredictionStore, Protocol):
+    """Keeps incidents with their outbox, the silences, predictions, and a record of what people did."""
 
     def save(self, incident: Incident, notifications: Sequence[Notification] = ()) -> Incident:
         """
@@ -223,9 +230,11 @@ class RoleState:
 class RoleStore(IncidentStore, Protocol):
     """An incident store that keeps the state of a role in the same transactions, for one process at a time."""
 
-    def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+    def save_round(
+        self, changes: Sequence[Change], state: RoleState | None = None, predictions: Sequence[Prediction] = ()
+    ) -> list[Incident]:
         """
-        Write incidents, their notifications and a role's state in one transaction, all or nothing.
+        Write incidents, their notifications, predictions and a role's state in one transaction, all or nothing.
 
         Returns the incidents with their new versions. Raises Transient as ``save`` does, and when another
         process holds the role.

@@ -8,10 +8,21 @@ from dataclasses import replace
 
 from coldaisle.errors import Transient
 from coldaisle.incident import Incident
+from coldaisle.prediction import Prediction, newer
 from coldaisle.silence import Silence
-from coldaisle.store import AuditEntry, Change, Conflict, IncidentQuery, Notification, NotificationState, RoleState
+from coldaisle.store import (
+    AuditEntry,
+    Change,
+    Conflict,
+    IncidentQuery,
+    Notification,
+    NotificationState,
+    PredictionQuery,
+    RoleState,
+)
 from coldaisle.store.incident_json import windows_of, with_windows, without_windows
 from coldaisle.store.incident_search import search_text, words_of
+from coldaisle.store.prediction_port import means
 from coldaisle.topology import name_of
 
 
@@ -46,13 +57,16 @@ class MemoryIncidentStore:
         self._silences: dict[str, Silence] = {}
         self._audit: list[AuditEntry] = []
         self._roles: dict[str, dict[str, str]] = {}
+        self._predictions: dict[str, Prediction] = {}
         self._holders: dict[str, tuple[str, int, int]] = {}  # holder, until when (ns), term
 
     def save(self, incident: Incident, notifications: Sequence[Notification] = ()) -> Incident:
         """See the port."""
         return self.save_round([(incident, notifications)])[0]
 
-    def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+    def save_round(
+        self, changes: Sequence[Change], state: RoleState | None = None, predictions: Sequence[Prediction] = ()
+    ) -> list[Incident]:
         """See the port."""
         with self._lock:
             if state is not None and self._holders.get(state.role, ("", 0, 0))[0] != state.holder:
@@ -66,7 +80,25 @@ class MemoryIncidentStore:
                 kept |= {part: document for part, document in state.parts.items() if document is not None}
                 for part in [part for part, document in state.parts.items() if document is None]:
                     kept.pop(part, None)
+            self._foretell(predictions)
             return [self._write(incident, notifications) for incident, notifications in changes]
+
+    def _foretell(self, predictions: Sequence[Prediction]) -> None:
+        for told in predictions:
+            if newer(self._predictions.get(told.id), told):
+                self._predictions[told.id] = told
+
+    def save_predictions(self, predictions: Sequence[Prediction]) -> None:
+        """See the port."""
+        with self._lock:
+            self._foretell(predictions)
+
+    def predictions(self, query: PredictionQuery) -> list[Prediction]:
+        """See the port."""
+        with self._lock:
+            found = [one for one in self._predictions.values() if means(query, one)]
+        found.sort(key=lambda one: one.id)
+        return sorted(found, key=lambda one: one.made_at, reverse=True)[: query.limit]
 
     def _write(self, incident: Incident, notifications: Sequence[Notification]) -> Incident:
         known = self._incidents.get(incident.id)

@@ -114,5 +114,20 @@ ROLE_LEASES = Table(
     Column("term", BigInteger, nullable=False),  # rises whenever another process takes the role
 )
 
+PREDICTIONS = Table(
+    "predictions",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("entity", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("warned_at", BigInteger),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("predictions_by_outcome", "outcome", "made_at"),
+    Index("predictions_by_entity", "entity", "made_at"),
+)
+
 SEARCH = "incident_search"
 """Number and search text: SQLite's FTS5, on PostgreSQL a table with a trigram index; see ``incident_rows``."""

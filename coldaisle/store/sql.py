@@ -15,8 +15,17 @@ from sqlalchemy import Connection, delete, insert, select, update
 from coldaisle.clock import SECOND
 from coldaisle.errors import ConfigError
 from coldaisle.incident import Incident
+from coldaisle.prediction import Prediction
 from coldaisle.silence import Silence
-from coldaisle.store import AuditEntry, Change, IncidentQuery, Notification, NotificationState, RoleState
+from coldaisle.store import (
+    AuditEntry,
+    Change,
+    IncidentQuery,
+    Notification,
+    NotificationState,
+    PredictionQuery,
+    RoleState,
+)
 from coldaisle.store.dataclass_json import decoder, encoder
 from coldaisle.store.engine import begin, errors, open_engine, sqlite_url
 from coldaisle.store.incident_rows import count_incidents, find_incidents, read_incident, write_incident
@@ -29,6 +38,7 @@ from coldaisle.store.outbox_rows import (
     settle_notification,
     write_notifications,
 )
+from coldaisle.store.prediction_rows import read_predictions, write_predictions
 from coldaisle.store.role_rows import end_lease, read_state, take_lease, write_state
 from coldaisle.store.schema import AUDIT, SILENCES
 
@@ -88,14 +98,27 @@ class SqlIncidentStore:
         """See the port."""
         return self.save_round([(incident, notifications)])[0]
 
-    def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+    def save_round(
+        self, changes: Sequence[Change], state: RoleState | None = None, predictions: Sequence[Prediction] = ()
+    ) -> list[Incident]:
         """See the port."""
         with self._transaction(write=True) as connection:
             if state is not None:
                 write_state(connection, state)
             stored = [write_incident(connection, incident) for incident, _ in changes]
             write_notifications(connection, [one for _, notifications in changes for one in notifications])
+            write_predictions(connection, predictions)
         return stored
+
+    def save_predictions(self, predictions: Sequence[Prediction]) -> None:
+        """See the port."""
+        with self._transaction(write=True) as connection:
+            write_predictions(connection, predictions)
+
+    def predictions(self, query: PredictionQuery) -> list[Prediction]:
+        """See the port."""
+        with self._transaction() as connection:
+            return read_predictions(connection, query)
 
     def state(self, role: str) -> dict[str, str]:
         """See the port."""

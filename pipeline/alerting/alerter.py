@@ -86,6 +86,10 @@ class Alerter:
         for found, hold_seconds in self._desk.stage.findings(events):
             self._hear(found, now, hold_seconds)
         for anomaly in anomalies:
+            if anomaly.prediction is not None:
+                self._writing.foretell(anomaly.prediction)
+                if anomaly.severity is Severity.INFO:
+                    continue  # not certain enough to tell people; it is kept to be settled
             self._hear(anomaly, now, None)
         return self.advance(now, keep)
 
@@ -116,6 +120,7 @@ class Alerter:
     def begin_anew(self) -> None:
         """Forget everything, as a process that was just started."""
         self._desk.clear()
+        self._writing.begin_anew()
         self._state = StateKeeper(self._desk)
 
     # -- restarts ---------------------------------------------------------------------------------------------------
@@ -183,7 +188,7 @@ class Alerter:
             return None if keep is None else RoleState(ROLE, keep.holder, self._state.parts(keep.position))
 
         written = self._writing.round(now, state, always)
-        if keep is not None and (written or always):
+        if keep is not None and self._writing.wrote:
             self._state.kept()
         return written
 

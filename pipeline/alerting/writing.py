@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from coldaisle.errors import Transient
 from coldaisle.incident import Incident, IncidentState, TimelineEntry
+from coldaisle.prediction import Prediction
 from coldaisle.store import Conflict, Notification, RoleState
 from pipeline.alerting.desk import Desk, Notify
 from pipeline.alerting.lifecycle import Case, Step, compose
@@ -35,6 +36,16 @@ class Writing:
         self._desk = desk
         self._people = people
         self._notify = notify
+        self._foretold: list[Prediction] = []  # waiting to be written
+        self.wrote = False  # whether the last round wrote anything, the role's state among it
+
+    def foretell(self, prediction: Prediction) -> None:
+        """Write a prediction, or what became of it, with the next round."""
+        self._foretold.append(prediction)
+
+    def begin_anew(self) -> None:
+        """Forget what waits to be written: it will be heard again."""
+        self._foretold = []
 
     def round(self, now: int, state: StateOf, always: bool = False) -> list[Incident]:
         """
@@ -44,6 +55,7 @@ class Writing:
         where no incident is due. Raises Transient when the store is away or another process holds the role:
         then all of it still waits to be written, unless only the answer was lost.
         """
+        self.wrote = False
         due = [case for case in self._desk.papers.cases.values() if case.due is not None and case.due <= now]
         for case in due:
             case.tell_bursts(now, self._desk.settings)
@@ -80,8 +92,9 @@ class Writing:
             self._written(case, incident, bool(kinds), now)
         try:
             stored: list[Incident] = []
-            if changes or always:
-                stored = desk.store.save_round(changes, state())
+            if changes or always or self._foretold:
+                stored = desk.store.save_round(changes, state(), self._foretold)
+                self.wrote = True
         except Transient:
             desk.stats.add("alerting_writes_failed_total")
             for one in before:
@@ -90,6 +103,7 @@ class Writing:
             desk.papers.cases = {key: desk.papers.cases[key] for key in order}
             desk.papers.over = over
             raise
+        self._foretold = []
         for case, incident in zip(due, stored, strict=True):
             case.incident = incident
         desk.stats.set("alerting_open_incidents", float(len(desk.papers.cases)))

@@ -33,6 +33,8 @@ DEFAULT = ("random", "pca", COLDAISLE, TRAINED)
 POINTS = 480
 """Of a line in a picture."""
 METRICS_SHOWN = 3
+RAREST_DRAWN = 1e-5
+"""The top of a strip: once in a hundred thousand rows, two months of minutes."""
 CURVE_POINTS = 60
 
 
@@ -164,7 +166,7 @@ def _told(case: Case, name: str, answer: Judged) -> Told:
 def _strip(answer: Judged) -> Strip:
     """Draw tail probabilities where there are any: a score's own scale says nothing to people."""
     with np.errstate(divide="ignore"):
-        height = np.clip(-np.log10(np.maximum(answer.tail, 1e-8)) / 8.0, 0.0, 1.0)
+        height = np.clip(-np.log10(np.maximum(answer.tail, RAREST_DRAWN)) / -np.log10(RAREST_DRAWN), 0.0, 1.0)
     return Strip(_extreme(height, np.fmax), _shares(answer.flagged))
 
 

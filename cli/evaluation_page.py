@@ -26,8 +26,8 @@ def write_page(path: Path, files: Sequence[FileMarks], recordings: Sequence[Reco
     """Write the page. Raises ConfigError where ``path`` cannot be written."""
     sets = [_set(name, members, budget) for name, members in groups(files).items()]
     about = (
-        f"{len(files)} files, {sum(one.days for one in files):,.0f} days. Budget {budget:g} false events a day and file; "
-        "one configuration for all; labels only for judging."
+        f"{_files(files)}, {sum(one.days for one in files):,.0f} days. Budget {budget:g} false events a day and "
+        "file; one configuration for all; labels only for judging."
     )
     page = EvaluationPage("Coldaisle: what each detector is worth", about, sets, _recordings(recordings))
     try:
@@ -42,7 +42,7 @@ def _set(name: str, members: Sequence[FileMarks], budget: float) -> SetPart:
     labelled = [sum(last - first for first, last in one.events) for one in members]
     return SetPart(
         name=name,
-        about=f"{len(members)} files, {events} labelled events, {sum(one.days for one in members):,.0f} days",
+        about=f"{_files(members)}, {events} labelled events, {sum(one.days for one in members):,.0f} days",
         means=_table([(row.detector, row) for row in means(members)]),
         stated=_stated(judged),
         curves=_curves(judged),
@@ -54,6 +54,10 @@ def _set(name: str, members: Sequence[FileMarks], budget: float) -> SetPart:
         },
         files=[_file(one) for one in members],
     )
+
+
+def _files(files: Sequence[FileMarks]) -> str:
+    return f"{len(files)} file{'' if len(files) == 1 else 's'}"
 
 
 def _curves(judged: Mapping[str, Sequence[Told]]) -> dict[str, list[tuple[float, float]]]:
@@ -74,9 +78,7 @@ def _table(rows: Sequence[tuple[str, Mean | Mark]]) -> Table:
     for column in range(_JUDGED):
         known = [row[column] for row in numbers]
         most = max((value for value in known if value is not None), default=None)
-        best |= {
-            (row, column + 1) for row, value in enumerate(known) if value is not None and value == most and value > 0
-        }
+        best |= {(row, column + 1) for row, value in enumerate(known) if most and value == most}
     told = tuple((name, *_cells(row)) for name, row in rows)
     return Table(_HEADING, told, frozenset(best))
 

@@ -96,7 +96,7 @@ def text(files: Sequence[FileMarks], budget: float, each: bool) -> str:
     for group, members in groups(files).items():
         days = sum(one.days for one in members)
         lines += [
-            "", f"{group}: {len(members)} files, {days:,.1f} days, budget {budget:g} false events a day and file", "",
+            "", f"{group}: {len(members)} file{'' if len(members) == 1 else 's'}, {days:,.1f} days, budget {budget:g} false events a day and file", "",
             _HEADING,
         ]  # fmt: skip
         lines += [_line(row.detector, row) for row in means(members)]

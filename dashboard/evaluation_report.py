@@ -88,11 +88,12 @@ def _set(one: SetPart, number: int, kinds: Mapping[str, str]) -> list[str]:
     parts = [
         f'<section id="set-{number}"><h2>{escape(one.name)}</h2><p class="muted">{escape(one.about)}</p>',
         _table(one.means),
-        '<p class="note">VUS-PR, AUC-PR and the oracle’s F1 judge the score and choose thresholds with the labels in hand. '
-        "Event F1, alarm F1, delay and false alarms judge the flags at the budget, without labels.</p>",
+        '<p class="note">VUS-PR, AUC-PR and the oracle’s F1 judge the score and choose thresholds with the labels in '
+        "hand. Event F1, alarm F1, delay and false alarms judge the flags at the budget, without labels.</p>",
     ]
     legend = "".join(
-        f'<li><svg viewBox="0 0 28 8" class="key"><path class="curve {kinds[name]}" d="M0 4h28"/></svg>{escape(name)}</li>'
+        f'<li><svg viewBox="0 0 28 8" class="key"><path class="curve {kinds[name]}" d="M0 4h28"/></svg>'
+        f"{escape(name)}</li>"
         for name in kinds
         if name in curves or name in honest
     )
@@ -107,7 +108,7 @@ def _set(one: SetPart, number: int, kinds: Mapping[str, str]) -> list[str]:
         "<figcaption>Reliability on unlabelled rows: on the diagonal a probability is what it says, "
         "in the band within a factor of two, above it cries wolf.</figcaption></figure></div>",
         "<details><summary>Reliability in numbers</summary>", _table(one.stated), "</details>",
-        f"<h3>{len(one.files)} files</h3>",
+        "<h3>Each file</h3>",
     ]  # fmt: skip
     for place, each in enumerate(one.files):
         strips = [(name, kinds.get(name, KINDS[0]), score, flags) for name, score, flags in each.strips]
@@ -141,18 +142,5 @@ def _variables() -> str:
 
 
 def _colours(theme: Palette) -> str:
-    names = (
-        "ground",
-        "surface",
-        "raised",
-        "line",
-        "ink",
-        "muted",
-        "accent",
-        "critical",
-        "warning",
-        "info",
-        "fine",
-        "band",
-    )
+    names = (*theme.text(), "ground", "surface", "raised", "line", "band")
     return "".join(f"--{name}:{getattr(theme, name)};" for name in names)

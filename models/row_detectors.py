@@ -37,6 +37,7 @@ PCA_WINDOW = 32
 WARM_UP_SHARE = 0.15
 """Without history the first rows are it: as much as the published benchmarks allow."""
 FLAGGED_TEACHES = 0.2
+RANDOM = "random"
 
 
 class Rows(NamedTuple):
@@ -77,7 +78,10 @@ def judge(name: str, rows: Rows, budget_events_per_day: float) -> Judged:
     steps = np.diff(rows.timestamps)
     interval_seconds = float(np.median(steps[steps > 0])) / SECOND if (steps > 0).any() else 1.0
     limit = threshold(budget_events_per_day, SECONDS_PER_DAY / interval_seconds / per_look)
-    tail, flagged = _calibrated(scores, limit)
+    if name == RANDOM:  # how rare noise is need not be learnt
+        tail, flagged = 1.0 - scores, 1.0 - scores < limit
+    else:
+        tail, flagged = _calibrated(scores, limit)
     return Judged(scores[rows.learnt :], tail[rows.learnt :], flagged[rows.learnt :])
 
 
@@ -219,7 +223,7 @@ def _without_gaps(values: Floats) -> Floats:
 
 
 ALONE: dict[str, tuple[Statistic, bool]] = {
-    "random": (random_rows, False),
+    RANDOM: (random_rows, False),
     "pca": (pca_rows, True),
     "level": (level_rows, True),
     "seasonal": (seasonal_rows, True),

@@ -14,7 +14,9 @@ from coldaisle.store import Notification, RoleStore
 from coldaisle.topology import Topology
 from models.calibrate import TailCalibrator
 from models.drift import Drift
+from models.early_warning import EarlyWarning
 from models.level import Level
+from models.limit_warning import LimitWarning
 from models.peers import Peers
 from models.seasonal import Seasonal
 from pipeline.alerting.alerter import Alerter
@@ -22,6 +24,7 @@ from pipeline.alerting.notifiers import Notifier
 from pipeline.alerting.notifiers.webhook import WebhookNotifier
 from pipeline.alerting.outbox import notifications_for
 from pipeline.court import Bar
+from pipeline.predictions import Foresight
 from pipeline.rulebook import RuleBook
 from pipeline.rules import load as load_rules
 from pipeline.scoring import Engine
@@ -39,7 +42,7 @@ def rules_of(settings: Settings) -> RuleBook:
 def engine_of(settings: Settings, rules: RuleBook, topology: Topology, stats: SelfStats) -> Engine:
     """Return the scoring engine with the detectors of the house."""
     bar = bar_of(settings, rules, stats)
-    return Engine(bar.detectors, bar.calibrator, rules, topology, settings.engine, stats)
+    return Engine(bar.detectors, bar.calibrator, rules, topology, settings.engine, stats, foresight_of(settings))
 
 
 def bar_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> Bar:
@@ -47,6 +50,13 @@ def bar_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> Bar:
     level = Level(relearn_seconds=settings.engine.relearn_seconds)
     detectors: tuple[Detector, ...] = (level, Seasonal(), Peers(), Drift())
     return Bar(detectors, TailCalibrator(len(detectors), _FAMILIES), rules, settings.engine, stats)
+
+
+def foresight_of(settings: Settings) -> Foresight | None:
+    """Return warners that have seen nothing yet; None where the configuration wants none."""
+    if not settings.engine.early_warning:
+        return None
+    return Foresight((EarlyWarning(), LimitWarning()), warn_probability=settings.engine.warn_probability)
 
 
 def notify_of(receivers: Sequence[ReceiverConfig], clock: Clock, address: Callable[[], str]) -> Notify:

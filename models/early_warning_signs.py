@@ -276,24 +276,26 @@ HAZARDS: Final = (
         "GPU slows down for heat",
         -13.4,
         Within(300.0, 1200.0, 3600.0),
-        tuple(
-            sign
-            for metric in TEMPERATURES
-            for sign in (
-                Sign(
-                    metric,
-                    Feature.WEAR,
-                    0.15,
-                    3.0,
-                    "it warms {percent:.0f} % more for each watt than it used to, since {since}",
-                    "thermal resistance to the coolant is a property of plate, paste and flow, not of load",
-                ),
-                Sign(metric, Feature.WEAR, 0.3, 4.0, "its way to the coolant resists {percent:.0f} % more", _OURS),
-                Sign(metric, Feature.WEARING, 0.004, 3.0, "that grows by {percent:.1f} % a minute", _OURS),
-                Sign(metric, Feature.REACH, 1.0, 5.0, "at this pace it reaches its limit in {minutes:.0f} min", _OURS),
-            )
-        )
-        + (
+        (
+            *(
+                sign
+                for metric in TEMPERATURES
+                for sign in (
+                    Sign(
+                        metric,
+                        Feature.WEAR,
+                        0.15,
+                        3.0,
+                        "it warms {percent:.0f} % more for each watt than it used to, since {since}",
+                        "thermal resistance to the coolant is a property of plate, paste and flow, not of load",
+                    ),
+                    Sign(metric, Feature.WEAR, 0.3, 4.0, "its way to the coolant resists {percent:.0f} % more", _OURS),
+                    Sign(metric, Feature.WEARING, 0.004, 3.0, "that grows by {percent:.1f} % a minute", _OURS),
+                    Sign(
+                        metric, Feature.REACH, 1.0, 5.0, "at this pace it reaches its limit in {minutes:.0f} min", _OURS
+                    ),
+                )
+            ),
             Sign(
                 CLOCK,
                 Feature.WEAR,

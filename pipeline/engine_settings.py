@@ -26,6 +26,8 @@ class EngineSettings(Section):
     forget_seconds: float = Field(86_400.0, gt=0)
     idle_seconds: float = Field(10.0, gt=0, description="how long an empty partition holds others up")
     evidence_seconds: float = Field(5.0, gt=0)
+    early_warning: bool = Field(True, description="predict faults and limits, and settle each prediction")
+    warn_probability: float = Field(0.8, ge=0.5, lt=1, description="from which a prediction becomes a ticket")
     load_detectors: tuple[str, ...] = ("peers", "drift")
     steady_detectors: tuple[str, ...] = ("level", "seasonal", "peers", "drift")
     peer_detectors: tuple[str, ...] = Field(("peers", "drift"), description="not believed while work changes")

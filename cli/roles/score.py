@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from cli.roles.process import Process
 from cli.roles.servers import bus_for, where_bus
 from cli.settings import snapshots_folder
-from cli.wiring import bar_of, copy_of, rules_of
+from cli.wiring import bar_of, copy_of, foresight_of, rules_of
 from coldaisle.bus import ANOMALIES, COHORTS, DEADLETTERS, EVENTS, FRAMES
 from coldaisle.store.snapshots import FolderSnapshots
 from pipeline.score_role import Pace, ScoreRole
@@ -29,6 +29,7 @@ def begin(process: Process, stack: ExitStack) -> str:
         stats=stats,
         watches=process.wait_for("kafka", lambda: bus.partitions(FRAMES)),
         courts=process.wait_for("kafka", lambda: bus.partitions(COHORTS)),
+        foresight=lambda: foresight_of(settings),
     )
     pace = Pace(settings.snapshots.seconds, settings.engine.idle_seconds)
     role = process.wait_for("kafka", lambda: ScoreRole(bus, workshop, snapshots, clock, pace))

@@ -268,7 +268,7 @@ class EntityOpinions:
         since = int(self._since[entity]) * SECOND
         half = _BAND_SPREADS * abs(carrier.value - carrier.expected) / abs(carrier.spreads)
         band = Band(known(carrier.expected), known(carrier.expected - half), known(carrier.expected + half))
-        by_peers = self._judge.detectors[carrier.detector].name == "peers"
+        by_peers = self._judge.detectors[carrier.detector].name in self._judge.peer_detectors
         total = sum(each.share for each in reasons)
         siblings = self._evidence.siblings(carrier.number)[:64].tolist() if by_peers else []
         tail = float(self.tail[entity])

@@ -86,6 +86,7 @@ class Judge:
         self.spread = column(np.nan, np.float32)
         self.threshold = _MOST
         self._rules_read = 0
+        self.heard: list[Opinion] = []  # of the newest round
 
     def reset(self, ids: Ids) -> None:
         """Begin anew with ids."""
@@ -161,6 +162,7 @@ class Judge:
             for number in range(len(self.detectors))
             if (opinion := self._opinion(number, ids, times, values, drive)) is not None
         ]
+        self.heard = heard
         weight, rare = np.ones(len(ids)), np.ones(len(ids))
         parts: list[Verdict] = []
         for start in range(0, len(ids), _PART):

@@ -9,6 +9,7 @@ import numpy as np
 
 from coldaisle.anomaly import Anomaly
 from coldaisle.detector import Calibrator, Detector
+from coldaisle.entity_detector import EntityDetector
 from coldaisle.event import Event
 from coldaisle.frame import Block, Frame
 from coldaisle.live import LiveView
@@ -35,11 +36,12 @@ class Engine:
     def __init__(
         self, detectors: Sequence[Detector], calibrator: Calibrator, rules: RuleBook, topology: Topology,
         settings: EngineSettings, stats: SelfStats, foresight: Foresight | None = None,
+        entities: tuple[EntityDetector, Calibrator] | None = None,
     ) -> None:  # fmt: skip
         self._lock = threading.RLock()
         self._stats = stats
         ground = ground_of(topology, settings)
-        bar = Bar(tuple(detectors), calibrator, rules, settings, stats)
+        bar = Bar(tuple(detectors), calibrator, rules, settings, stats, entities)
         self._table, self._findings = ground.table, ground.findings
         self._bench = bench_of(bar, *ground)
         self._watch = Watch(ground, topology, rules, settings, stats, lambda _groups: self._bench, foresight)

@@ -69,7 +69,7 @@ def row(name: str, marks: Evaluation) -> str:
         f"{name:>6}  {len(marks.found):>4}/{len(marks.findings):<4} {false:>4}/{marks.incidents:<4} "
         f"{marks.duplicates:>7} {marks.suspect_accuracy or 0:8.0%} {(marks.median_delay_seconds() or 0) / 60:9.1f} "
         f"{'-' if lead is None else f'{lead / 60:.0f}':>8} {marks.alerts:>7} {marks.signals or 0:>8} "
-        f"{marks.compression or 0:7.1f} {marks.signal_compression or 0:8.2%}"
+        f"{marks.readings or 0:>9} {marks.compression or 0:7.1f}"
     )
 
 
@@ -79,6 +79,7 @@ def together(runs: Sequence[Evaluation]) -> str:
     found = sum(one.incident_id is not None for one in findings)
     incidents, false = sum(marks.incidents for marks in runs), sum(len(marks.false_incidents) for marks in runs)
     signals, alerts = sum(marks.signals or 0 for marks in runs), sum(marks.alerts for marks in runs)
+    readings = sum(marks.readings or 0 for marks in runs)
     days = sum(marks.span_seconds for marks in runs) / 86_400
     leads = [lead for marks in runs for lead in marks.leads()]
     middle = median_of(leads)
@@ -91,7 +92,8 @@ def together(runs: Sequence[Evaluation]) -> str:
         + ("none" if middle is None else f"{middle / 60:.0f} min")
         + f" ({sum(lead >= 1200 for lead in leads)} told 20 min or more before they were full)",
         f"compression: {alerts} alerts in {incidents} incidents ({alerts / max(1, incidents):.1f} each); of {signals} "
-        f"signals {1 - incidents / max(1, signals):.2%} spared",
+        f"signals {1 - incidents / max(1, signals):.2%} spared, of {readings} anomalous readings "
+        f"{1 - incidents / max(1, readings):.2%}",
     ]
     if missed:
         lines.append("missed: " + ", ".join(f"{count} {name}" for name, count in missed.most_common()))
@@ -118,7 +120,7 @@ def main(argv: Sequence[str]) -> int:
     shape = Shape(args.hours, args.racks, args.nodes, args.step, args.rate, pace)
     print(
         f"{'seed':>6}  {'found':>9} {'false':>9} {'further':>7} {'suspect':>8} {'delay min':>9} {'lead min':>8} "
-        f"{'alerts':>7} {'signals':>8} {'each':>7} {'spared':>8}"
+        f"{'alerts':>7} {'signals':>8} {'readings':>9} {'each':>7}"
     )
     runs: list[Evaluation] = []
     with ProcessPoolExecutor(args.jobs) as pool:

@@ -116,7 +116,9 @@ class Replay:
         alerts = round(self.stats.total("alerting_alerts_total"))
         rows = [asdict(row) for row in truth]
         signals = self.signals + round(self.stats.total("score_crossings_total"))
-        return evaluate(incidents, rows, alerts, self.anomalies, self.recording.span, self.topology, signals)
+        readings = self.signals + round(self.stats.total("readings_past_threshold_total"))
+        span = self.recording.span
+        return evaluate(incidents, rows, alerts, self.anomalies, span, self.topology, signals, readings)
 
 
 def _is_signal(anomaly: Anomaly) -> bool:

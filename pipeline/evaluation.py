@@ -63,11 +63,17 @@ class Evaluation:
     span_seconds: float
     compression: float | None
     signals: int | None = None
+    readings: int | None = None
 
     @property
     def signal_compression(self) -> float | None:
         """The share of signals that people were spared: 1 - incidents / signals."""
         return 1.0 - self.incidents / self.signals if self.signals else None
+
+    @property
+    def reading_compression(self) -> float | None:
+        """The share of anomalous readings that people were spared: 1 - incidents / readings."""
+        return 1.0 - self.incidents / self.readings if self.readings else None
 
     @property
     def found(self) -> tuple[Finding, ...]:
@@ -129,6 +135,8 @@ class Evaluation:
             "anomalies": self.anomalies,
             "signals": self.signals,
             "signal_compression": self.signal_compression,
+            "anomalous_readings": self.readings,
+            "reading_compression": self.reading_compression,
             "median_delay_seconds": self.median_delay_seconds(),
             "median_lead_seconds": self.median_lead_seconds(),
             "false_per_day": len(self.false_incidents) * 86_400 / self.span_seconds if self.span_seconds > 0 else None,
@@ -181,6 +189,7 @@ def evaluate(
     span: tuple[int, int],
     topology: Topology | None = None,
     signals_count: int | None = None,
+    readings_count: int | None = None,
 ) -> Evaluation:
     """
     Judge ``incidents`` against the rows of ``truth.jsonl``; ``span`` is the first and last time (ns) of the recording.
@@ -195,7 +204,8 @@ def evaluate(
       (resolved as duplicate) are not counted at all, since people see them closed.
     * Told is the first word of it, in an incident that stands for no other fault: delay = told - start;
       lead = full_at - told, where the truth says when it was full.
-    * compression = alerts / incidents. ``signals_count`` is what alerting for each series and event would have sent.
+    * compression = alerts / incidents. ``signals_count`` is what alerting for each series and event would have sent,
+      ``readings_count`` how many samples were past the threshold.
 
     Raises ConfigError where a row cannot be read.
     """
@@ -235,6 +245,7 @@ def evaluate(
         span_seconds=(span[1] - span[0]) / SECOND,
         compression=alerts_count / len(judged) if judged else None,
         signals=signals_count,
+        readings=readings_count,
     )
 
 

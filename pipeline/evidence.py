@@ -78,6 +78,16 @@ class Evidence:
         others = sorted(members[members != number].tolist(), key=table.entity_name)
         return np.array(others, np.int64)
 
+    def swings(self, ids: Ids) -> tuple[NDArray[np.float64], float]:
+        """Return how far each series swung in what is kept, [n], and the smallest step that any made; 0 = none."""
+        lines = self._points[:, ids].astype(np.float64)
+        low = np.min(lines, axis=0, initial=np.inf, where=~np.isnan(lines))
+        high = np.max(lines, axis=0, initial=-np.inf, where=~np.isnan(lines))
+        order = [(self._at + 1 + i) % POINTS for i in range(POINTS)]
+        steps = np.abs(np.diff(lines[order], axis=0))
+        steps = steps[steps > 0]
+        return np.maximum(high - low, 0.0), float(steps.min()) if len(steps) else 0.0
+
     def window(self, number: int, band: Band, by_peers: bool, limit: float | None = None) -> Window:
         """Return the points of a series beside what was expected, and of up to eight siblings."""
         row = self._table.row(number)

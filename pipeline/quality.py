@@ -23,6 +23,7 @@ from pipeline.words import span
 _LOOK_EVERY_NS = MINUTE
 _SIBLINGS_VARY = 0.6  # share of siblings that must have moved lately before standing still is odd
 _FEWEST = 3
+_SWING_STEPS = 2.5  # of the sensor's resolution: rounding alone flips between two neighbours, or among three
 _MOST_NONSENSE = 256  # times remembered of one series
 
 
@@ -184,11 +185,15 @@ class Quality:
         for position in np.flatnonzero(age >= rule.for_seconds).tolist():
             number = int(ids[position])
             key = ("stuck", number)
-            siblings = age[(table.group[ids] == table.group[number]) & (ids != number)]
+            others = (table.group[ids] == table.group[number]) & (ids != number)
+            siblings = age[others]
             if key in self._findings or len(siblings) < _FEWEST:
                 continue
             if float((siblings < rule.for_seconds / 4).mean()) < _SIBLINGS_VARY:
                 continue
+            swings, resolution = self._evidence.swings(ids[others])
+            if float((swings > _SWING_STEPS * resolution).mean()) < _SIBLINGS_VARY:
+                continue  # a node at rest: its siblings move by their rounding, and this one need not
             series = table.series(number)
             if not rule.matches(dict(series.labels)):
                 continue

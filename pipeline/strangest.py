@@ -117,7 +117,8 @@ def weigh(heard: list[Opinion], positions: NDArray[np.int64], values: Floats, fo
     most = np.full(count, -np.inf)
     for opinion in heard:
         where, speaks = opinion.at(positions)
-        raw, smooth, tail = opinion.scores.score[where], opinion.smooth[where], opinion.tail[where] * found.number
+        raw, smooth = opinion.scores.score[where], opinion.smooth[where]
+        tail = opinion.tail[where] * np.maximum(found.number, 1)  # infinite where it says nothing
         theirs = opinion.scores.expected[where]
         away = np.abs(values - theirs)
         floor = np.maximum(bar.floor[opinion.detector], bar.floor_ratio[opinion.detector] * np.abs(theirs))

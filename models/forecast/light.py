@@ -39,7 +39,7 @@ class LightForecaster:
     Forecasts of regular series, a step at a time.
 
     Expected is a baseline (slow mean, hour of day or hour of week, whichever foretold the series best in the last
-    weeks) plus shares of how far the series stands from it, of its recent level and of its damped trend; they are learnt
+    weeks) plus shares of how far the series stands from it, of its recent level and of its damped trend, learnt
     for each step ahead by recursive least squares that forgets. The quantiles come from its own past errors at that
     step ahead, made from as low, middling or high a place: each moves up a little when the truth lies above it and
     down when below, in the proportion of its level, so that coverage comes right under any drift (Gibbs and
@@ -216,22 +216,24 @@ class LightForecaster:
     def _settle(self, ids: Ids, steps: NDArray[np.int64], values: Floats) -> None:
         """Compare what was foretold for this step with what came, and move the bands."""
         memory = self._memory
-        for node, ahead in enumerate(self._ahead):
-            slot = (steps - ahead) % self.horizon
-            error = values - memory["points"][ids, slot, node]
-            known = np.isfinite(error)
-            rows, error = ids[known], error[known]
-            place = memory["places"][rows, slot[known]]
-            seen = memory["seen"][rows, node].sum(axis=1)
-            scale = memory["scale"][rows, node]
-            scale = scale + np.maximum(1.0 / (seen + 1.0), self._track) * (np.abs(error) - scale)
-            memory["scale"][rows, node] = scale
-            mine = memory["seen"][rows, node, place]
-            rate = np.clip(4.0 / (mine + 20.0), 0.02, 0.2)
-            bands = memory["bands"][rows, node, place]
-            below = error[:, None] < bands * scale[:, None]
-            memory["bands"][rows, node, place] = bands + rate[:, None] * (np.array(LEVELS) - below)
-            memory["seen"][rows, node, place] = mine + 1.0
+        rows, nodes = ids[:, None], np.arange(len(self._ahead))
+        slot = (steps[:, None] - self._ahead) % self.horizon
+        error = values[:, None] - memory["points"][rows, slot, nodes]
+        known = np.isfinite(error)
+        at, node = np.nonzero(known)
+        if len(at) == 0:
+            return
+        row, error, place = ids[at], error[known], memory["places"][rows, slot][known]
+        seen = memory["seen"][row, node].sum(axis=1)
+        scale = memory["scale"][row, node]
+        scale = scale + np.maximum(1.0 / (seen + 1.0), self._track) * (np.abs(error) - scale)
+        memory["scale"][row, node] = scale
+        mine = memory["seen"][row, node, place]
+        rate = np.clip(4.0 / (mine + 20.0), 0.02, 0.2)
+        bands = memory["bands"][row, node, place]
+        below = error[:, None] < bands * scale[:, None]
+        memory["bands"][row, node, place] = bands + rate[:, None] * (np.array(LEVELS) - below)
+        memory["seen"][row, node, place] = mine + 1.0
 
     def _learn_baseline(self, ids: Ids, steps: NDArray[np.int64], values: Floats, candidates: Floats) -> None:
         memory = self._memory
@@ -252,15 +254,15 @@ class LightForecaster:
 
     def _learn_shares(self, ids: Ids, steps: NDArray[np.int64], away: Floats) -> None:
         memory = self._memory
-        for node, ahead in enumerate(self._ahead):
-            slot = (steps - ahead) % self.horizon
-            known = np.isfinite(memory["points"][ids, slot, node])
-            rows = ids[known]
-            traits = memory["traits"][rows, slot[known]].astype(np.float64)
-            x, y, z = traits.T
-            grams = np.stack([x * x, x * y, x * z, y * y, y * z, z * z], axis=1)
-            memory["grams"][rows, node] = self._forget * memory["grams"][rows, node] + grams
-            memory["pulls"][rows, node] = self._forget * memory["pulls"][rows, node] + traits * away[known, None]
+        rows, nodes = ids[:, None], np.arange(len(self._ahead))
+        slot = (steps[:, None] - self._ahead) % self.horizon
+        known = np.isfinite(memory["points"][rows, slot, nodes])[:, :, None]
+        traits = memory["traits"][rows, slot].astype(np.float64)
+        x, y, z = np.moveaxis(traits, 2, 0)
+        grams = np.stack([x * x, x * y, x * z, y * y, y * z, z * z], axis=2)
+        keep = np.where(known, self._forget, 1.0)
+        memory["grams"][ids] = keep * memory["grams"][ids] + np.where(known, grams, 0.0)
+        memory["pulls"][ids] = keep * memory["pulls"][ids] + np.where(known, traits * away[:, None, None], 0.0)
 
     def _learn_place(self, ids: Ids, values: Floats, away: Floats, first: NDArray[np.bool_]) -> None:
         memory = self._memory

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cli import logs
 from cli.doctor_machine import collectors_answer, folders, receivers_are_known
+from cli.doctor_models import models_can_be_loaded
 from cli.rules_folder import rules_folder
 from cli.settings import Configured, Settings, collectors, read, secrets_of, topology_of
 from coldaisle.checkup import Finding
@@ -87,6 +88,7 @@ def _looks(settings: Settings, configured: list[Configured], clock: Clock, fix: 
         tables = sql_checkup.fix if fix else sql_checkup.check
         yield "incidents", lambda: tables(url, clock, storage.incidents_password)
     yield "collectors", lambda: collectors_answer(configured)
+    yield "models", lambda: models_can_be_loaded(settings)
     yield "receivers", lambda: receivers_are_known(settings.receivers)
 
 

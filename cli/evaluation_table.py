@@ -95,10 +95,8 @@ def text(files: Sequence[FileMarks], budget: float, each: bool) -> str:
     lines: list[str] = []
     for group, members in groups(files).items():
         days = sum(one.days for one in members)
-        lines += [
-            "", f"{group}: {len(members)} file{'' if len(members) == 1 else 's'}, {days:,.1f} days, budget {budget:g} false events a day and file", "",
-            _HEADING,
-        ]  # fmt: skip
+        about = f"{group}: {len(members)} file{'' if len(members) == 1 else 's'}, {days:,.1f} days"
+        lines += ["", f"{about}, budget {budget:g} false events a day and file", "", _HEADING]
         lines += [_line(row.detector, row) for row in means(members)]
         if each:
             for one in members:

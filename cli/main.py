@@ -41,6 +41,7 @@ COMMANDS = {
     "import": Entry("cli.import_history", "turn CSV or Parquet history into a recording"),
     "replay": Entry("cli.replay", "play a recording through the whole pipeline and print its incidents"),
     "backtest": Entry("cli.backtest", "what a changed rule, budget or model would have told people over a recording"),
+    "train": Entry("cli.train", "learn models from history; promote them only where they are better on later data"),
     "models": Entry("cli.models", "which trained model decides, which one is tried, and who decides next"),
     "evaluate": Entry("cli.evaluate", "what each detector is worth on labelled data, as a table and as a page"),
     "incidents": Entry("cli.incidents", "list, show, acknowledge, resolve and export incidents"),

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from dashboard import documentation, problems
 from dashboard.api_incidents import incidents
+from dashboard.api_predictions import predictions
 from dashboard.api_quiet import quiet
 from dashboard.api_telemetry import telemetry
 from dashboard.reader import Reader
@@ -18,6 +19,7 @@ from dashboard.security import problem
 def install(app: FastAPI, reader: Reader) -> None:
     """Add the API, the health endpoints and their errors to ``app``."""
     app.include_router(incidents(reader), prefix="/api/v1", tags=["incidents"])
+    app.include_router(predictions(reader), prefix="/api/v1", tags=["predictions"])
     app.include_router(telemetry(reader), prefix="/api/v1", tags=["telemetry"])
     app.include_router(quiet(reader), prefix="/api/v1", tags=["silences and notifications"])
     app.include_router(_self(app, reader))

@@ -10,18 +10,20 @@ from dash.exceptions import PreventUpdate
 
 from dashboard import components, theme
 from dashboard.callbacks import on
-from dashboard.pages import explore, fleet, health, history, incident, search_box
+from dashboard.pages import ahead, explore, fleet, health, history, incident, search_box
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 
 _NAVIGATION = (
     ("Fleet", "/", "f"),
+    ("Ahead", "/ahead", "a"),
     ("History", "/history", "h"),
     ("Explore", "/explore", "e"),
     ("Health", "/health", "s"),
 )
 _KEYS = (
-    ("g f", "Fleet"), ("g h", "History"), ("g e", "Explore"), ("g s", "Health"), ("/", "search everything"),
+    ("g f", "Fleet"), ("g a", "Ahead"), ("g h", "History"), ("g e", "Explore"), ("g s", "Health"),
+    ("/", "search everything"),
     ("j  k", "next, previous incident"),
     ("enter", "open"), ("a", "acknowledge"), ("r", "resolve"), ("s", "silence"),
     ("u", "one place up"), ("t", "dark or light"), ("?", "this list"),
@@ -42,6 +44,7 @@ class Page(Protocol):
 
 PAGES: dict[str, Page] = {
     "/": fleet,
+    "/ahead": ahead,
     "/history": history,
     "/explore": explore,
     "/health": health,
@@ -177,6 +180,7 @@ def register(app: Dash, reader: Reader) -> None:
         address = Address.of(path, search, colours, zone, screen)
         page = page_of(address.path)
         if page is None:
-            return components.empty("?", "No such page", "The pages are Fleet, History, Explore and Health."), "page"
+            known = "The pages are Fleet, Ahead, History, Explore and Health."
+            return components.empty("?", "No such page", known), "page"
         name = (address.path.strip("/").partition("/")[0] or "fleet").lower()
         return page.layout(reader, address), f"page page-{name}"

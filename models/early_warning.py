@@ -43,6 +43,7 @@ WARM_UP_MINUTES: Final = 15
 APART_MINUTES: Final = 12.0
 """On a ramp, means over 4 and over 16 minutes lie so far apart."""
 REACH_MINUTES: Final = 30.0
+SIBLING_WEAR: Final = 0.08
 LEAST_LOAD: Final = 0.4
 """Of its highest power; below it a thermal resistance says little."""
 KNOWN_NS: Final = 6 * 60 * MINUTE
@@ -219,8 +220,9 @@ class EarlyWarning:
                 for slot, value in zip(slots.tolist(), values.tolist(), strict=True):
                     signs = evidence.setdefault(int(watched.entity[slot]), {})
                     # Of several series (the fans of one node) the strongest speaks for each sign.
-                    if sign.text not in signs or value > signs[sign.text].value:
-                        signs[sign.text] = _Evidence(slot, value, self._reason(sign, slot, value))
+                    key = f"{sign.feature}:{sign.text}"
+                    if key not in signs or value > signs[key].value:
+                        signs[key] = _Evidence(slot, value, self._reason(sign, slot, value))
             for entity in sorted(evidence):
                 if (hazard.rule, entity) in self._befell:
                     continue
@@ -250,15 +252,30 @@ class EarlyWarning:
             values = np.where(enough, memory["fresh"][slots] / np.maximum(former, 1e-9), 0.0)
         elif sign.feature is Feature.REACH:
             values = self._reach(sign.metric, slots, minute)
+        elif sign.feature is Feature.ROOM:
+            values = self._used(sign.metric, slots, minute)
+        elif sign.feature is Feature.SHARED:
+            values = self._places.shared(slots, self._worn(slots) >= SIBLING_WEAR)
+        elif sign.feature is Feature.WEAR:
+            values = self._worn(slots)
         else:
-            warm = memory["minutes"][slots] > WARM_UP_MINUTES
-            now, before, usual = memory["now"][slots], memory["before"][slots], memory["usual"][slots]
-            if sign.feature is Feature.WEAR:
-                values = np.where(warm, self._places.worn(slots, now, usual), 0.0)
-            else:
-                values = np.where(warm, self._places.worn(slots, now, before) / APART_MINUTES, 0.0)
+            pace = self._places.worn(slots, memory["now"][slots], memory["before"][slots]) / APART_MINUTES
+            values = np.where(memory["minutes"][slots] > WARM_UP_MINUTES, pace, 0.0)
         seen = values >= sign.at_least
         return slots[seen], values[seen].astype(np.float64)
+
+    def _worn(self, slots: Slots) -> Floats:
+        memory = self._memory
+        worn = self._places.worn(slots, memory["now"][slots], memory["usual"][slots])
+        return np.where(memory["minutes"][slots] > WARM_UP_MINUTES, worn, 0.0)
+
+    def _used(self, metric: str, slots: Slots, minute: Minute) -> Floats:
+        """Return which share of the room from what is usual up to the limit is used up."""
+        memory = self._memory
+        usual = memory["usual"][slots]
+        room = self._places.room(metric, slots, minute.values, memory["now"]) - usual
+        warm = (memory["minutes"][slots] > WARM_UP_MINUTES) & (room > 0)
+        return np.where(warm, (memory["now"][slots] - usual) / np.where(warm, room, 1.0), 0.0)
 
     def _reach(self, metric: str, slots: Slots, minute: Minute) -> Floats:
         """Return REACH_MINUTES over the minutes until a temperature is at its limit under load, at the pace of now."""

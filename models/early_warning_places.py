@@ -116,6 +116,14 @@ class Places:
             ratios.append(np.where(load & (power > 0), told, np.nan))
         return np.concatenate(slots), np.concatenate(ratios)
 
+    def shared(self, slots: Slots, worn: NDArray[np.bool_]) -> Floats:
+        """Return for each slot which share of the others of its device is ``worn``; 0 where there are none."""
+        source = self._source()[slots]
+        size = int(source.max(initial=-1)) + 1
+        others = np.bincount(source, minlength=size)[source] - 1
+        also = np.bincount(source, worn.astype(np.float64), size)[source] - worn
+        return np.asarray(np.where(others > 0, also / np.maximum(others, 1), 0.0))
+
     def room(self, metric: str, slots: Slots, values: Values, usual: NDArray[np.float32]) -> Floats:
         """Return the degrees above the inlet for each watt at which a temperature is at its limit under its load."""
         limit = np.full(len(slots), MEMORY_LIMIT_CELSIUS)

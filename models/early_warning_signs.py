@@ -19,6 +19,8 @@ class Feature(StrEnum):
     VALUE = "value"  # as it stands
     WEAR = "wear"  # by which share it has fallen (fans) or risen (thermal resistance) against its own past
     WEARING = "wearing"  # by which share a minute that goes on
+    ROOM = "room"  # which share of its room up to its limit is gone
+    SHARED = "shared"  # which share of its node wears likewise
     REACH = "reach"  # at this pace, how many times it would reach its limit within half an hour
 
 
@@ -289,7 +291,15 @@ HAZARDS: Final = (
                         "it warms {percent:.0f} % more for each watt than it used to, since {since}",
                         "thermal resistance to the coolant is a property of plate, paste and flow, not of load",
                     ),
-                    Sign(metric, Feature.WEAR, 0.3, 4.0, "its way to the coolant resists {percent:.0f} % more", _OURS),
+                    Sign(metric, Feature.ROOM, 0.4, 4.0, "{percent:.0f} % of its room to the limit is gone", _OURS),
+                    Sign(
+                        metric,
+                        Feature.SHARED,
+                        0.5,
+                        -4.0,
+                        "its siblings warm likewise ({percent:.0f} %)",
+                        "what a node shares, its air or coolant, is answered by fans and pumps; one plate by nothing",
+                    ),
                     Sign(metric, Feature.WEARING, 0.004, 3.0, "that grows by {percent:.1f} % a minute", _OURS),
                     Sign(
                         metric, Feature.REACH, 1.0, 5.0, "at this pace it reaches its limit in {minutes:.0f} min", _OURS

@@ -96,7 +96,7 @@ window.dash_clientside = window.dash_clientside || {};
     if (found) { found.click(); }
   }
   let leader = 0;
-  const places = { f: "/", h: "/history", e: "/explore", s: "/health" };
+  const places = { f: "/", a: "/ahead", h: "/history", e: "/explore", s: "/health" };
   document.addEventListener("keydown", function (event) {
     const target = event.target;
     if (event.key === "Enter" && target.closest && target.closest(".ag-row")) {

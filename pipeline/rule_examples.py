@@ -21,6 +21,7 @@ from coldaisle.series import Series, labels
 from coldaisle.severity import Severity
 from coldaisle.topology import Topology
 from pipeline.engine_settings import EngineSettings
+from pipeline.plain_together import PlainTogether
 from pipeline.rulebook import RuleBook
 from pipeline.scoring import Engine
 
@@ -228,7 +229,8 @@ def _findings(book: RuleBook, example: Example) -> list[Anomaly]:
     topology = Topology()
     detectors: list[Detector] = [FirstLevel(), PlainPeers(), PlainDrift()]
     settings = EngineSettings(allowed_lateness_seconds=0.0, grace_seconds=0.0)
-    engine = Engine(detectors, PlainTails(), book, topology, settings, SelfStats())
+    together = PlainTogether(), PlainTails()
+    engine = Engine(detectors, PlainTails(), book, topology, settings, SelfStats(), entities=together)
     lines = [
         (Series(each.metric, labels(**{k: v.replace("*", str(copy)) for k, v in each.labels.items()})), each)
         for each in example.series

@@ -10,18 +10,20 @@ import time
 BENCHMARKS = {
     "scoring": "samples a second and memory, beside a bare decode loop and river",
     "detectors": "what level, peers and calibration cost a sample, by size of fleet and group",
+    "forest": "rows a second of an isolation forest beside scikit-learn's own scoring",
     "simulator": "a simulated hall of 10,000 GPUs",
     "kafka_bus": "our Kafka consumer and producer beside the bare client, on a real broker",
     "halls": "how well five simulated halls with faults are judged (ten minutes)",
     "normal_life": "whether the alert budget is kept on days of halls in which nothing breaks (ten minutes)",
     "peer_drift": "one node of 64 that weakens by 3 %: found, how soon, and alone (needs published logs; ten minutes)",
+    "forecasts": "light, N-HiTS and TFT forecasts beside seasonal-naive, time to limit (`make forecast`; ten minutes)",
     "fuzz": "broken messages for every codec; none may crash, hang or fill the memory (--inputs 1000000)",
     "influx_store": "samples a second into InfluxDB and Parquet, beside influxdb-client alone",
     "incident_store": "questions of a history of 100,000 incidents",
     "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
 }
 
-LONG = frozenset({"halls", "normal_life", "peer_drift", "score_real_data"})
+LONG = frozenset({"forecasts", "halls", "normal_life", "peer_drift", "score_real_data"})
 
 
 def main() -> int:

@@ -165,6 +165,8 @@ def _network(kind: str, parameters: Mapping[str, Any]) -> Any:
     }  # fmt: skip
     encoder, horizon = int(parameters["encoder"]), int(parameters["horizon"])
     if kind == "nhits":
+        # A stack flattens all that it is given: clues of the past would cost much and say what those of the future say.
+        shared["time_varying_reals_encoder"] = ["value"]
         return NHiTS(context_length=encoder, prediction_length=horizon, weight_decay=1e-4, **shared)
     return TemporalFusionTransformer(max_encoder_length=encoder, dropout=0.1, **shared)
 

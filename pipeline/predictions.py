@@ -262,7 +262,7 @@ class Predictions:
                 ended_at=at if phase is Phase.CLOSED else None,
             )  # fmt: skip
         return Anomaly(
-            id=anomaly_id(prediction.rule, prediction.entity, None, prediction.made_at),
+            id=anomaly_id(f"{prediction.rule}_soon", prediction.entity, None, prediction.made_at),
             phase=phase,
             rule=f"{prediction.rule}_soon",
             detector=DETECTOR,
@@ -346,12 +346,10 @@ def sentence(prediction: Prediction) -> str:
 
 
 def _shares(prediction: Prediction) -> tuple[Contribution, ...]:
-    total = sum(reason.weight for reason in prediction.reasons)
-    if total <= 0:
-        return ()
+    speaking = [reason for reason in prediction.reasons if reason.weight > 0]
+    total = sum(reason.weight for reason in speaking)
     return tuple(
-        Contribution(prediction.entity, reason.metric, reason.weight / total, reason.value)
-        for reason in prediction.reasons
+        Contribution(prediction.entity, reason.metric, reason.weight / total, reason.value) for reason in speaking
     )
 
 

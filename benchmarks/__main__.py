@@ -17,13 +17,14 @@ BENCHMARKS = {
     "normal_life": "whether the alert budget is kept on days of halls in which nothing breaks (ten minutes)",
     "peer_drift": "one node of 64 that weakens by 3 %: found, how soon, and alone (needs published logs; ten minutes)",
     "forecasts": "light, N-HiTS and TFT forecasts beside seasonal-naive, time to limit (`make forecast`; ten minutes)",
+    "early_warning": "precision and lead of warnings in ten simulated halls never looked at (ten minutes)",
     "fuzz": "broken messages for every codec; none may crash, hang or fill the memory (--inputs 1000000)",
     "influx_store": "samples a second into InfluxDB and Parquet, beside influxdb-client alone",
     "incident_store": "questions of a history of 100,000 incidents",
     "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
 }
 
-LONG = frozenset({"forecasts", "halls", "normal_life", "peer_drift", "score_real_data"})
+LONG = frozenset({"early_warning", "forecasts", "halls", "normal_life", "peer_drift", "score_real_data"})
 
 
 def main() -> int:

@@ -51,7 +51,7 @@ class Trained:
     promoted: bool
     reason: str
     scores: Mapping[str, float]
-    series: int = 0
+    learnt: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -144,7 +144,7 @@ def _forecaster(network: str, history: History, args: argparse.Namespace, regist
     keep(registry, outcome.card, outcome.arrays, decision.promoted, decision.reason)
     return Trained(
         network, outcome.card.version, decision.promoted, decision.reason, dict(outcome.card.scores),
-        len(prepared.rows), dict(prepared.left_out),
+        f"{len(prepared.rows):,} series", dict(prepared.left_out),
     )  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def _told(one: Trained) -> str:
     if one.scores:
         shown = list(one.scores.items())[:8]
         lines.append("  on later data: " + ", ".join(f"{name} {value:.4g}" for name, value in shown))
-    if one.series:
+    if one.learnt:
         left = ", ".join(f"{count:,} {why}" for why, count in one.left_out.items() if count)
-        lines.append(f"  {one.series:,} series" + (f"; left out: {left}" if left else ""))
+        lines.append(f"  learnt from {one.learnt}" + (f"; left out: {left}" if left else ""))
     return "\n".join(lines)

@@ -131,7 +131,7 @@ def train_forest_model(path: Path, config: Path | None, registry: Registry, seed
     verdict = judge(forests_of(card, arrays), _champion(registry), hour, later, seed)
     scores = {**card.scores, **verdict.scores}
     keep(registry, replace(card, scores=scores), arrays, verdict.promoted, verdict.reason)
-    return Trained(KIND, card.version, verdict.promoted, verdict.reason, scores, _rows(learnt))
+    return Trained(KIND, card.version, verdict.promoted, verdict.reason, scores, f"{_rows(learnt):,} rows")
 
 
 def _champion(registry: Registry) -> Mapping[str, Forest]:

@@ -49,8 +49,8 @@ class PeerGroups:
     * A steady metric (inlets, voltages): everything of that kind on the site, whatever runs there.
     * Flags, settings and error counters: none; rules read them.
 
-    Hardware is the attribute ``sku`` of the entity or its node. Where no topology says it, nodes that carry
-    the same set of metrics count as the same hardware.
+    Hardware is the attribute ``sku`` of the entity and of its node: one board in air and in coolant are two things.
+    Where no topology says it, nodes that carry the same set of metrics count as the same hardware.
     """
 
     def __init__(self, table: SeriesTable, topology: Topology) -> None:
@@ -139,7 +139,8 @@ class PeerGroups:
             return -1
         entity = table.entities.values[table.entity[number]]
         if drive == LOAD:
-            sku = self._own_sku(entity) or sku
+            own = self._own_sku(entity)
+            sku = f"{own} in {sku}" if own and own != sku else sku
         else:
             job = sku = ""
         shape = self._shape(table.series(number).labels)

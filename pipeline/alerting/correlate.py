@@ -26,6 +26,8 @@ _MASS_UNITS = 5  # so many units falling silent together have one cause, whateve
 _MASS_SECONDS = 60
 _LASTING = 4  # how many slow windows the consequences of a cause that still holds may trail behind it
 _SLOW = frozenset({Symptom.THERMAL, Symptom.SPEED})
+_UPSETTING = frozenset({Symptom.SILENCE, Symptom.POWER, Symptom.DEVICE, Symptom.THERMAL})
+_CONSEQUENCES = frozenset({Symptom.THERMAL, Symptom.SPEED, Symptom.POWER})
 _WEIGHT = {Severity.PAGE: 1.0, Severity.TICKET: 0.8, Severity.INFO: 0.2}
 
 
@@ -146,7 +148,7 @@ class _Cover:
         heap = [(-score, cause) for cause in self._covers if (score := self._score(cause)[0]) > 0]
         heapq.heapify(heap)
         found: list[Group] = []
-        homes: dict[str, Group] = {}  # dead units: whatever else is odd about them follows
+        homes: dict[str, Group] = {}  # of units with a fault of their own: what else is odd about them follows
         while heap:
             _, cause = heapq.heappop(heap)
             score, chosen = self._score(cause)
@@ -163,7 +165,7 @@ class _Cover:
                 self._alive[index] = False
                 atom = self._atoms[index]
                 group.tracks += atom.tracks
-                if (atom.symptom in (Symptom.SILENCE, Symptom.POWER) and atom.strength >= STRONG) or (
+                if (atom.symptom in _UPSETTING and atom.strength >= STRONG) or (
                     len(chosen) > 1 and atom.symptom in _SLOW
                 ):
                     homes.setdefault(atom.unit, group)
@@ -182,10 +184,25 @@ class _Cover:
         starts = [track.starts_at for track in home.tracks]
         for index in chosen:
             atom = self._atoms[index]
-            own_fault = atom.strength >= STRONG and atom.symptom in (Symptom.DEVICE, Symptom.SENSOR)
-            if own_fault or not min(starts) - self._quick <= atom.start <= max(starts) + self._quick:
+            own_fault = atom.strength >= STRONG and (
+                atom.symptom in (Symptom.DEVICE, Symptom.SENSOR)
+                or (atom.symptom is Symptom.POWER and kind_of(home.scope) in _COOLING)
+            )
+            until = max(starts) + (self._slow if self._follows(atom, home) else self._quick)
+            if own_fault or not min(starts) - self._quick <= atom.start <= until:
                 return None
         return home
+
+    def _follows(self, atom: _Atom, home: Group) -> bool:
+        """Whether an oddity that only statistics see began while its unit says of itself that something is wrong."""
+        return (
+            atom.strength < STRONG
+            and atom.symptom in _CONSEQUENCES
+            and any(
+                track.strength >= STRONG and (track.ends_at is None or track.ends_at >= atom.start - self._quick)
+                for track in home.tracks
+            )
+        )
 
     def _score(self, cause: str) -> tuple[float, list[int]]:
         """Return how well ``cause`` explains what is left, and which atoms it would take."""
@@ -208,7 +225,8 @@ class _Cover:
         if strong:
             share = max(share, 0.9)
         elif not self._believable(cause, taken, units, share, own > 0):
-            return own, [index for index in taken if self._atoms[index].unit == cause]
+            alone = self._run(direct, None) if direct else []
+            return sum(self._atoms[index].weight for index in alone), alone
         explained = sum(
             self._atoms[index].weight * plausible(cause, self._atoms[index].symptom)
             for index in taken

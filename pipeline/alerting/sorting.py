@@ -10,6 +10,7 @@ from coldaisle.incident import Incident, IncidentState, ResolveReason
 from coldaisle.severity import Severity
 from pipeline.alerting.correlate import STRONG, Group, correlate
 from pipeline.alerting.desk import Desk, Papers
+from pipeline.alerting.graph import Graph
 from pipeline.alerting.lifecycle import Case, Step
 from pipeline.alerting.track import Track
 from pipeline.alerting.words import duration
@@ -47,7 +48,8 @@ class Sorting:
                 continue  # context without anything to be context of
             ready = min(track.first_seen for track in loud) + wait
             if ready <= now:
-                self._open(waiting, now)
+                if not self._take_up(waiting, now):
+                    self._open(waiting, now)
             else:
                 self._papers.look_at = ready if self._papers.look_at is None else min(self._papers.look_at, ready)
 
@@ -135,6 +137,35 @@ class Sorting:
             self._papers.waiting.pop(track.fingerprint, None)
         return None
 
+    def _take_up(self, tracks: Sequence[Track], now: int) -> bool:
+        """
+        Open an incident again that ended by itself of late and was about the same thing; return whether there is one.
+
+        A straggler that its peers have got used to, and that drift then calls slow, is the same straggler.
+        """
+        graph, papers = self._desk.graph, self._papers
+        within = round(self._desk.settings.reopen_within_seconds * SECOND)
+        matter = {(track.entity, track.symptom) for track in tracks if track.severity is not Severity.INFO}
+        if len({graph.unit(place) for place, _ in matter}) != 1:
+            return False
+        ended = {
+            track.incident: papers.over[track.incident][0]
+            for track in self._desk.stage.tracks.values()
+            if track.incident in papers.over and (track.entity, track.symptom) in matter
+            if papers.over[track.incident][1] is ResolveReason.ENDED and now - papers.over[track.incident][0] <= within
+        }
+        if not ended:
+            return False
+        latest = max(sorted(ended), key=lambda one: ended[one])
+        stored = self._desk.store.get(latest)
+        if stored is None or stored.state is not IncidentState.RESOLVED or stored.suspect not in _units(tracks, graph):
+            return False
+        case = self._desk.adopt(stored, now)
+        lead = tracks[0]
+        case.step(Step.REOPEN, f"{lead.name} on {lead.entity} follows after {duration(now - ended[latest])}", now)
+        self._join(case, tracks, now)
+        return True
+
     def reopen(self, track: Track, anomaly: Anomaly, now: int, hold_seconds: float | None) -> bool:
         """Open the incident of an alert that is back soon after it was resolved; return whether that was so."""
         when, reason = self._papers.over.get(track.incident or "", (0, None))
@@ -150,3 +181,8 @@ class Sorting:
         case.step(Step.REOPEN, text, now)
         self._desk.stage.take(anomaly, now, hold_seconds)
         return True
+
+
+def _units(tracks: Sequence[Track], graph: Graph) -> set[str]:
+    """Return what alerts are on, and what is repaired as one with it."""
+    return {place for track in tracks for place in (track.entity, graph.unit(track.entity))}

@@ -49,6 +49,21 @@ def test_where_no_job_is_known_all_of_the_same_hardware_are_peers() -> None:
     assert len({group["gpu_power_watts", node] for node in NODES}) == 1
 
 
+def test_one_board_in_air_and_in_coolant_are_two_kinds_of_hardware() -> None:
+    topology = Topology([Entity("node", node, None, {"sku": "air" if node < "n3" else "liquid"}) for node in NODES])
+    for node in NODES:
+        topology.add(Entity("gpu", f"GPU-{node}", f"node/{node}", {"sku": "H100"}))
+        topology.relate(Relation(RelationKind.RUNS, "job/a", f"node/{node}"))
+    table = SeriesTable(topology)
+    groups = PeerGroups(table, topology)
+    names = [Series("gpu_power_watts", labels(node=node, gpu=f"GPU-{node}")) for node in NODES]
+    ids = table.ids(Layout(names))
+    groups.add(table.take_fresh())
+    groups.regroup_all()
+    found = [int(table.group[number]) for number in ids.tolist()]
+    assert found[0] == found[1] != found[2] == found[3]
+
+
 def test_inlets_are_compared_over_the_whole_site() -> None:
     group = grouped({"a": ("n1",)})
     assert len({group["node_inlet_temperature_celsius", node] for node in NODES}) == 1

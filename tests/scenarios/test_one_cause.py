@@ -242,3 +242,40 @@ def test_what_strikes_a_thing_long_after_it_was_well_again_is_another_incident()
     story.until(1240, 1201)
 
     assert len(story.incidents()) == 2
+
+
+def test_what_statistics_see_on_a_node_minutes_after_it_complained_itself_is_no_second_incident() -> None:
+    story = Story(hall())
+    lanes = finding("gpu_pcie_narrow", "gpu/GPU-a1n1-3", 0, "gpu_pcie_link_width_lanes", "limit", said="lost lanes")
+    story.hear(1, lanes)
+    story.until(400, 1)
+    story.hear(401, finding("node_power_departs", "node/a1n1", 400, "node_power_watts", "drift", said="draws less"))
+    story.until(440, 401)
+
+    assert story.only().suspect == "gpu/GPU-a1n1-3"
+
+
+def test_the_same_matter_seen_by_another_rule_soon_after_it_ended_opens_its_incident_again() -> None:
+    story = Story(hall())
+    slow = finding("straggler", "node/a1n1", 0, "node_job_step_seconds", "peers", said="slows its job")
+    story.hear(1, slow)
+    story.hear(900, ended(slow, 900))
+    story.until(1260, 900)
+    still = finding("straggler_by_little", "node/a1n1", 1300, "node_job_step_seconds", "drift", said="is slower")
+    story.hear(1301, still)
+    story.until(1340, 1301)
+
+    assert story.only().state is IncidentState.OPEN
+    assert story.kinds() == ["opened", "resolved", "reopened"]
+
+
+def test_another_matter_of_the_same_node_soon_after_is_an_incident_of_its_own() -> None:
+    story = Story(hall())
+    slow = finding("straggler", "node/a1n1", 0, "node_job_step_seconds", "peers", said="slows its job")
+    story.hear(1, slow)
+    story.hear(900, ended(slow, 900))
+    story.until(1260, 900)
+    story.hear(1301, silent("node/a1n1", 1300))
+    story.until(1340, 1301)
+
+    assert len(story.incidents()) == 2

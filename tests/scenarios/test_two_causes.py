@@ -119,7 +119,11 @@ def test_a_dead_supply_in_a_row_that_loses_cooling_is_an_incident_of_its_own() -
     topology = hall()
     topology.add(Entity("psu", "a1n1-psu1", "node/a1n1"))
     story = Story(topology)
-    story.hear(1, finding("crac_warm", "crac/crac-a", 0, "crac_supply_temperature_celsius", "limit", said="warm"))
+    story.hear(
+        1,
+        finding("crac_warm", "crac/crac-a", 0, "crac_supply_temperature_celsius", "limit", said="warm"),
+        *[finding("inlet_warms", f"node/a1n{node}", 5, "node_inlet_temperature_celsius") for node in range(1, 5)],
+    )
     story.until(600, 1)
     story.hear(
         605,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coldaisle.severity import Severity
@@ -33,6 +33,12 @@ def tracks(*findings: object) -> list[Track]:
         ),
         max_size=40,
     )
+)
+@example(
+    [
+        ("crac/crac-a", 301.0, "gpu_power_watts", "level"),
+        ("switch/leaf-a1", 0.0, "gpu_temperature_celsius", "level"),
+    ]
 )
 @settings(derandomize=True, max_examples=40, deadline=None)
 def test_every_alert_is_in_exactly_one_group_and_the_order_of_arrival_does_not_matter(

@@ -15,6 +15,7 @@ from coldaisle.topology import Topology
 from models.calibrate import TailCalibrator
 from models.drift import Drift
 from models.early_warning import EarlyWarning
+from models.forest_nursery import Forests
 from models.level import Level
 from models.limit_warning import LimitWarning
 from models.peers import Peers
@@ -32,6 +33,8 @@ from pipeline.scoring import Engine
 Notify = Callable[[Incident, str], Sequence[Notification]]
 _FAMILIES = 256
 """Room for so many families of series to begin with; the calibrator grows."""
+_KINDS = 16
+"""The same for kinds of entity."""
 
 
 def rules_of(settings: Settings) -> RuleBook:
@@ -42,14 +45,16 @@ def rules_of(settings: Settings) -> RuleBook:
 def engine_of(settings: Settings, rules: RuleBook, topology: Topology, stats: SelfStats) -> Engine:
     """Return the scoring engine with the detectors of the house."""
     bar = bar_of(settings, rules, stats)
-    return Engine(bar.detectors, bar.calibrator, rules, topology, settings.engine, stats, foresight_of(settings))
+    ahead = foresight_of(settings)
+    return Engine(bar.detectors, bar.calibrator, rules, topology, settings.engine, stats, ahead, bar.entities)
 
 
 def bar_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> Bar:
     """Return detectors and a calibrator that have learnt nothing yet."""
     level = Level(relearn_seconds=settings.engine.relearn_seconds)
     detectors: tuple[Detector, ...] = (level, Seasonal(), Peers(), Drift())
-    return Bar(detectors, TailCalibrator(len(detectors), _FAMILIES), rules, settings.engine, stats)
+    together = Forests(), TailCalibrator(1, _KINDS)
+    return Bar(detectors, TailCalibrator(len(detectors), _FAMILIES), rules, settings.engine, stats, together)
 
 
 def foresight_of(settings: Settings) -> Foresight | None:

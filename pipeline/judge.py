@@ -16,6 +16,7 @@ from coldaisle.selfstats import SelfStats
 from coldaisle.state import Kept, State, nested
 from pipeline.columns import column, grown
 from pipeline.engine_settings import EngineSettings
+from pipeline.excursions import Excursions
 from pipeline.rounds import Round
 from pipeline.rulebook import RuleBook, ScoreRule
 from pipeline.series_table import LOAD, STEADY, SeriesTable
@@ -77,6 +78,7 @@ class Judge:
         self._floor_ratio = np.zeros((len(detectors), 0))
         self._for = np.zeros((len(detectors), 0), np.int64)
         self._smooth = np.full((len(detectors), 0), np.nan, np.float32)
+        self._excursions = Excursions(len(detectors), settings.relearn_seconds)
         self._since = column(0, np.uint32)  # s since when a series exceeds, 0 = it does not
         self._odd = column(0, np.uint32)  # s since when it is too odd to learn from
         self._grace = column(0, np.uint32)  # s until when peers are not believed
@@ -100,6 +102,7 @@ class Judge:
         self._since[ids] = self._odd[ids] = self._grace[ids] = 0
         self._run[ids] = 0
         self.tail[ids] = self.expected[ids] = self.spread[ids] = np.nan
+        self._excursions.reset(ids, size)
         self._read_rules()
 
     def admit(self, ids: Ids) -> None:
@@ -126,6 +129,7 @@ class Judge:
         self._since[ids] = self._odd[ids] = 0
         self._run[ids] = 0
         self._smooth[:, ids] = np.nan
+        self._excursions.reset(ids, self._table.size)
         for detector in self.detectors:
             if isinstance(detector, Teachable):
                 detector.accept(ids)
@@ -184,6 +188,7 @@ class Judge:
         for detector in self.detectors:
             state |= nested(detector.name, detector.state())
         state |= nested("calibrator", self._calibrator.state())
+        state |= nested("excursions", self._excursions.state(size))
         state |= {name.removeprefix("_"): getattr(self, name)[:size].copy() for name in _KEPT}
         return state | {"smooth": self._smooth[:, :size].copy(), "threshold": self.threshold}
 
@@ -197,6 +202,7 @@ class Judge:
         for detector in self.detectors:
             detector.restore(kept.within(detector.name).state)
         self._calibrator.restore(kept.within("calibrator").state)
+        self._excursions.restore(kept.within("excursions").state)
         for name, dtype in _KEPT.items():
             setattr(self, name, kept.array(name.removeprefix("_"), dtype, size))
         self._smooth = kept.array("smooth", np.float32, len(mine), size)
@@ -305,12 +311,16 @@ class Judge:
             rare[(tail < self.threshold) & ~odd] = 0.0
 
     def _learn(self, heard: list[Opinion], weight: Floats, rare: Floats) -> None:
-        for number, positions, batch, _, smooth, _ in heard:
+        for number, positions, batch, _, smooth, tail in heard:
             mine = weight if positions is None else weight[positions]
-            judged = rare if positions is None else rare[positions]
+            judged = rare.copy() if positions is None else rare[positions]
             detector = self.detectors[number]
             detector.learn(batch, np.ones(len(mine)) if detector.name in self._settings.self_guarding else mine)
-            self._calibrator.learn(number, self._table.family[batch.ids], smooth, judged)
+            family, seconds = self._table.family[batch.ids], (batch.timestamps // SECOND).astype(np.uint32)
+            over, far, often = self._excursions.hold(number, batch.ids, seconds, smooth, tail, judged)
+            self._calibrator.learn(number, family, smooth, judged)
+            if len(over):
+                self._calibrator.learn(number, family[over], far, often)
 
     def _read_rules(self) -> None:
         have, want = self._rules_read, len(self._table.rows)

@@ -20,8 +20,10 @@ from coldaisle.series import Series, labels
 from coldaisle.snapshot import Stateful
 from coldaisle.topology import Entity, Relation, RelationKind, Topology
 from models.calibrate import TailCalibrator
+from models.drift import Drift
 from models.level import Level
 from models.peers import Peers
+from models.seasonal import Seasonal
 from pipeline.court import Bar
 from pipeline.rules import load
 from pipeline.scoring import Engine, EngineSettings
@@ -48,10 +50,14 @@ def topology() -> Topology:
     return Topology([Entity("rack", "r0"), Entity("pdu", "p0"), *nodes], feeds)
 
 
+def detectors() -> tuple[Detector, ...]:
+    """Return detectors that have learnt nothing yet."""
+    return Level(warm_up=20), Seasonal(), Peers(), Drift()
+
+
 def engine(stats: SelfStats | None = None) -> Engine:
     """Return an engine that knows nothing yet."""
-    detectors: list[Detector] = [Level(warm_up=20), Peers()]
-    return Engine(detectors, TailCalibrator(2, 4), RULES, topology(), SETTINGS, stats or SelfStats())
+    return Engine(detectors(), TailCalibrator(4, 4), RULES, topology(), SETTINGS, stats or SelfStats())
 
 
 def parts_of(scorer: Engine) -> dict[str, Stateful]:
@@ -147,7 +153,7 @@ def workshop() -> Workshop:
     stats = SelfStats()
 
     def bar() -> Bar:
-        return Bar((Level(warm_up=20), Peers()), TailCalibrator(2, 4), RULES, SETTINGS, stats)
+        return Bar(detectors(), TailCalibrator(4, 4), RULES, SETTINGS, stats)
 
     return Workshop(bar, topology, RULES, SETTINGS, stats, 1, 1)
 

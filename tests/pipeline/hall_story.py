@@ -90,7 +90,7 @@ def told(found: Iterable[Anomaly]) -> Told:
 
 def one_engine() -> Told:
     """Return what one engine in one process finds."""
-    detectors, tails, book, settings, stats = bar()
+    detectors, tails, book, settings, stats, _ = bar()
     engine = Engine(detectors, tails, book, Topology(), settings, stats)
     found: list[Anomaly] = []
     for second, frames, events in hall():

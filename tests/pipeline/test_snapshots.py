@@ -140,5 +140,5 @@ def test_a_part_that_lost_a_key_is_refused_by_name(part: str) -> None:
 def test_an_engine_with_other_detectors_refuses() -> None:
     kept = collect_state(parts_of(engine()))
     kept["judge"] = {**kept["judge"], "detectors": [["level", "1"], ["peers", "0"]]}
-    with pytest.raises(Permanent, match="judge: detectors: were level 1, peers 0; now they are level 1, peers 1"):
+    with pytest.raises(Permanent, match="judge: detectors: were level 1, peers 0; now they are level 1, seasonal 1"):
         restore_state(parts_of(engine()), kept)

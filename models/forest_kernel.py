@@ -13,6 +13,7 @@ BLOCK = 4096
 """Rows at once: with fewer a comparison along a row of NumPy's costs several times as much."""
 _WORD = 64
 _CODES = 1 << DEEPEST
+_FEW = 512
 _BUFFER = 512  # from so many rows on NumPy's own buffer (8192) is in the way of short rows
 # Turns eight bytes of eight bits over (Warren, Hacker's Delight, 7-3): distance and mask of each exchange.
 _EXCHANGES = ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0))
@@ -50,6 +51,7 @@ class Kernel:
         answers = np.zeros(len(trees.feature), np.int64)
         answers[order] = np.arange(len(order))
         self._levels, self._lengths = _levels(trees, answers)
+        self._offsets = np.arange(self._trees)[:, None] * _CODES
         self._usual = self._trees * float(average_path(trees.samples[:1])[0])
 
     def score(self, rows: NDArray[np.float32]) -> Floats:
@@ -111,6 +113,10 @@ class Kernel:
         return packed.view(np.uint64)
 
     def _summed(self, codes: NDArray[np.uint8]) -> Floats:
+        if codes.shape[1] <= _FEW:
+            # A call of NumPy's for each tree would cost more than the few rows.
+            found: Floats = np.take(self._lengths, codes + self._offsets).sum(axis=0)
+            return found
         total, one = np.zeros(codes.shape[1]), np.empty(codes.shape[1])
         for lengths, code in zip(self._lengths, codes, strict=True):
             total += np.take(lengths, code, out=one, mode="clip")

@@ -1,0 +1,149 @@
+"""Scores one metric, row by row, from nothing but the rows before."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldaisle.clock import SECOND
+from coldaisle.detector import surprise
+from models.budget import SECONDS_PER_DAY, threshold
+from models.calibrate import TailCalibrator, TailSettings
+from models.decades import DecadeTail
+from models.row_findings import Findings, nothing_found, part
+from models.row_views import Change, Nearest, Prediction, Reconstructed, Standing, View, period_of
+
+Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+BLOCK = 32
+"""Rows between two updates of what is known."""
+REMEMBERED = 5000
+"""Rows that are looked back at."""
+WARM_UP = 64
+"""Rows before the first score."""
+YOUNG = 30.0
+"""A view has no opinion before it has judged so many rows."""
+MOST_DECADES = 6.0
+"""One view alone says no more than one in a million."""
+EVEN_SO = 0.005
+"""What one row in two hundred does is no anomaly, however large the budget."""
+FLAGGED_TEACHES = 0.2
+"""How much a flagged row teaches the calibrator: little, but a lasting new life must become normal at last."""
+FARTHEST = 1e100
+"""Beyond it squares overflow."""
+CLEAR_FACTOR = 10.0
+"""An anomaly ends only when its tail probability is this many times the threshold (hysteresis)."""
+
+
+class OneMetric:
+    """
+    Five views of one metric's past, each calibrated on what it said before, added up and calibrated again.
+
+    The views (:mod:`models.row_views`): where a row stands, how much it changed, how well it was predicted,
+    how well its window is rebuilt and how near the most similar earlier window is. Each view's departure
+    becomes a tail probability; the statistic is the root mean square of their decades, so that several that
+    agree count more than one alone, and one that is sure is still heard. The period, in rows, is found from
+    the rows themselves. Scoring comes before learning, and no row looks at a later one.
+    """
+
+    def __init__(self, budget_events_per_day: float) -> None:
+        self._budget = budget_events_per_day
+        self._views: tuple[View, ...] = (Standing(), Change(), Prediction(), Reconstructed(), Nearest())
+        self._calibrator = TailCalibrator(len(self._views), 1, TailSettings(minimum=YOUNG, memory_ticks=20_000.0))
+        self._tail = DecadeTail()
+        self._units = np.full(len(self._views), np.nan)  # a view's usual departure, so that bins fit
+        self._first: list[Floats] = [np.empty(0) for _ in self._views]
+        self._past = np.empty(0)
+        self._rows = 0
+        self._period = 0
+        self._period_due = WARM_UP
+        self._before: int | None = None
+        self._intervals: list[int] = []
+        self._limit = np.nan
+        self._on = False
+
+    def score(self, timestamps: Times, values: Floats) -> Findings:
+        """Score and learn rows in order of time; ``timestamps`` [n] ns, ``values`` [n, 1], NaN = missing."""
+        found = nothing_found(len(timestamps), 1)
+        start = 0
+        while start < len(timestamps):
+            stop = min(len(timestamps), start + BLOCK - self._rows % BLOCK)
+            rows = slice(start, stop)
+            self._block(timestamps[rows], values[rows, 0], part(found, rows))
+            start = stop
+        return found
+
+    def _block(self, timestamps: Times, values: Floats, found: Findings) -> None:
+        steps = np.diff(timestamps, prepend=timestamps[0] if self._before is None else self._before)
+        self._before = int(timestamps[-1])
+        present = np.isfinite(values)
+        rows = _filled(self._past, values)
+        known = len(self._past)
+        decades, expected = self._look(rows, known, present)
+        statistic: Floats = np.sqrt((decades**2).sum(axis=0) / len(decades))
+        heard = present & (np.arange(len(values)) + self._rows >= WARM_UP)
+        tail = np.where(heard, self._tail.tail(statistic), np.nan)
+        found.tail[:] = tail
+        found.score[:] = surprise(tail)
+        found.expected[:] = expected
+        self._flag(tail, found.flagged)
+        self._tail.learn(statistic, np.where(found.flagged, FLAGGED_TEACHES, 1.0) * heard)
+        self._past = rows[-REMEMBERED:]
+        self._rows += len(values)
+        self._settle(steps)
+
+    def _look(self, rows: Floats, known: int, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Return the decades of rarity that each view sees, [views, rows], and what was expected."""
+        new = len(rows) - known
+        decades, expected = np.zeros((len(self._views), new)), np.full(new, np.nan)
+        if known < BLOCK:
+            return decades, expected
+        family = np.zeros(new, np.int32)
+        for number, view in enumerate(self._views):
+            seen = view.see(rows, known, self._period)
+            departure = self._in_units(number, seen.score)
+            tail = self._calibrator.tail(number, family, departure)
+            decades[number] = np.minimum(-np.log10(np.where(np.isnan(tail), 1.0, tail)), MOST_DECADES)
+            heard = present & np.isfinite(departure)
+            self._calibrator.learn(number, family, np.nan_to_num(departure), heard.astype(np.float64))
+            np.copyto(expected, seen.expected, where=~np.isnan(seen.expected))
+        return decades, expected
+
+    def _in_units(self, number: int, departure: Floats) -> Floats:
+        """Return departures in units of the view's first ones, NaN until there are some."""
+        if np.isnan(self._units[number]):
+            self._first[number] = np.append(self._first[number], departure[np.isfinite(departure)])
+            if len(self._first[number]) < YOUNG:
+                return np.full(len(departure), np.nan)
+            usual = float(np.median(self._first[number]))
+            self._units[number] = usual if usual > 0 else 1.0
+            self._first[number] = np.empty(0)
+        return np.asarray(departure / self._units[number])
+
+    def _flag(self, tail: Floats, flagged: NDArray[np.bool_]) -> None:
+        for row, probability in enumerate(tail):
+            limit = self._limit * CLEAR_FACTOR if self._on else self._limit
+            self._on = bool(probability < limit)
+            flagged[row] = self._on
+
+    def _settle(self, steps: Times) -> None:
+        """Settle, when warm-up ends, how often rows come; look for the period anew as the past grows."""
+        if np.isnan(self._limit):
+            self._intervals.extend(int(step) for step in steps if step > 0)
+            if self._rows >= WARM_UP:
+                interval_seconds = float(np.median(self._intervals)) / SECOND if self._intervals else 60.0
+                self._limit = min(threshold(self._budget, SECONDS_PER_DAY / interval_seconds), EVEN_SO)
+                self._intervals.clear()
+        if self._rows >= self._period_due:
+            self._period = period_of(self._past[-4000:])
+            self._period_due = self._rows + min(max(self._rows // 7, BLOCK), 1000)
+
+
+def _filled(past: Floats, values: Floats) -> Floats:
+    """Return the past and the new values, each missing one taken from before it; 0 before there is any."""
+    rows = np.append(past, np.clip(values, -FARTHEST, FARTHEST))
+    at = np.where(np.isfinite(rows), np.arange(len(rows)), 0)
+    rows = rows[np.maximum.accumulate(at)]
+    rows[~np.isfinite(rows)] = 0.0
+    return rows

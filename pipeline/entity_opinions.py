@@ -18,6 +18,7 @@ from pipeline.columns import column, grown
 from pipeline.engine_settings import EngineSettings
 from pipeline.entities import Cells, Entities
 from pipeline.evidence import Band, Evidence
+from pipeline.excursions import Excursions
 from pipeline.findings import Findings, Measured, Subject, known
 from pipeline.judge import Judge, Verdict
 from pipeline.rulebook import RuleBook, ScoreRule
@@ -33,7 +34,9 @@ FLOOR = 4.0
 _NAMED = 4
 _SHARE_LEAST = 0.05
 _BAND_SPREADS = 3.0
-_KEPT = {"_since": np.uint32, "_odd": np.uint32, "_run": np.uint8, "tail": np.float32}
+_KEPT = {"_since": np.uint32, "_run": np.uint8, "tail": np.float32}
+
+Floats = NDArray[np.float64]
 
 
 class Heard(Protocol):
@@ -98,7 +101,7 @@ class EntityOpinions:
         self._families = Interner()
         self._rules: dict[int, ScoreRule | None] = {}  # by metric
         self._since = column(0, np.uint32)  # s since when an entity exceeds, 0 = it does not
-        self._odd = column(0, np.uint32)  # s since when it is too odd to learn from
+        self._excursions = Excursions(1, self._settings.relearn_seconds)
         self._run = column(0, np.uint8)
         self.tail = column(np.nan, np.float32)  # of the newest row
         self._open: dict[int, list[int]] = {}  # entity -> clear_ns, calm since (0 = still strange)
@@ -112,8 +115,9 @@ class EntityOpinions:
         """Begin anew with ids."""
         self._rows.reset(ids)
         size = len(self._table.entities)
-        self._since, self._odd = grown(self._since, size, 0), grown(self._odd, size, 0)
-        self._run, self.tail = grown(self._run, size, 0), grown(self.tail, size, np.nan)
+        self._since, self._run = grown(self._since, size, 0), grown(self._run, size, 0)
+        self.tail = grown(self.tail, size, np.nan)
+        self._excursions.reset(np.zeros(0, np.int64), size)
 
     def gone(self, ids: Ids, now: int) -> list[Anomaly]:
         """Forget series, before their ids are freed; close what is open on entities of which nothing is left."""
@@ -149,6 +153,7 @@ class EntityOpinions:
         state |= nested("rows", self._rows.state())
         state |= nested("detector", self._detector.state())
         state |= nested("calibrator", self._calibrator.state())
+        state |= nested("excursions", self._excursions.state(size))
         state["families"] = list(self._families.values)
         return state | {"open": [[entity, *told] for entity, told in self._open.items()]}
 
@@ -160,6 +165,7 @@ class EntityOpinions:
         self._rows.restore(kept.within("rows").state)
         self._detector.restore(kept.within("detector").state)
         self._calibrator.restore(kept.within("calibrator").state)
+        self._excursions.restore(kept.within("excursions").state)
         self._families.restore(tuple(each) for each in kept.rows("families", str, str))
         self._open = {entity: [clear, calm] for entity, clear, calm in kept.rows("open", int, int, int)}
 
@@ -179,21 +185,23 @@ class EntityOpinions:
             self.tail[entities] = tail
             exceeds = (tail < self._judge.threshold) & (score >= FLOOR)
             found = self._judged(end, cells, rows, which, exceeds)
-            calibrates = self._weigh(end, entities, exceeds | (tail < self._judge.threshold))
-            self._calibrator.learn(0, family, score, calibrates * taught)
+            evidence = exceeds | (tail < self._judge.threshold)
+            self._calibrate(end, entities, family, score, tail, taught & ~evidence)
             taught &= ~(tail < self._settings.protect_tail_probability)
         if taught.any():
             self._detector.learn(rows._replace(values=rows.values[taught]), end)
         return found
 
-    def _weigh(self, end: int, entities: NDArray[np.int64], evidence: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return 0 where a row may be evidence, until it has lasted so long that it is the new normal."""
-        weight = np.ones(len(entities))
-        before = self._odd[entities]
-        since = np.where(evidence, np.where(before == 0, end // SECOND, before), 0)
-        self._odd[entities] = since
-        weight[evidence & (end // SECOND - since < self._settings.relearn_seconds)] = 0.0
-        return weight
+    def _calibrate(
+        self, end: int, entities: NDArray[np.int64], family: NDArray[np.int32], score: Floats, tail: Floats,
+        normal: NDArray[np.bool_],
+    ) -> None:  # fmt: skip
+        """Teach the calibrator what is no evidence; what is rare and lasts only once it is over."""
+        weight, seconds = normal.astype(np.float64), np.full(len(entities), end // SECOND, np.uint32)
+        over, far, often = self._excursions.hold(0, entities, seconds, score, tail, weight)
+        self._calibrator.learn(0, family, score, weight)
+        if len(over):
+            self._calibrator.learn(0, family[over], far, often)
 
     def _judged(
         self, end: int, cells: Cells, rows: EntityRows, which: NDArray[np.int64], exceeds: NDArray[np.bool_]

@@ -181,7 +181,7 @@ def report(runs: Sequence[Lived]) -> str:
         )
     lines += ["", "stated, and came true (all predictions, those nobody was told of among them)"]
     lines += [
-        f"  {one.low:.0%} to {one.high:.0%}: {one.settled:>5} settled, stated {one.stated:.2f}, true {one.came_true:.2f}"
+        f"  {one.low:.0%} to {one.high:.0%}: {one.settled:>4}, stated {one.stated:.2f}, {one.came_true:.2f} true"
         for one in calibration(every)
     ]
     days = sum(run.gpu_days for run in runs)

@@ -323,5 +323,5 @@ HAZARDS: Final = (
 
 
 def clock_text(timestamp: int) -> str:
-    """Return ``02:14 UTC`` of Unix nanoseconds."""
-    return datetime.fromtimestamp(timestamp // SECOND, UTC).strftime("%H:%M UTC")
+    """Return ``02:14:00 UTC`` of Unix nanoseconds, which pages tell in the reader's zone."""
+    return datetime.fromtimestamp(timestamp // SECOND, UTC).strftime("%H:%M:%S UTC")

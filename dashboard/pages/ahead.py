@@ -62,7 +62,7 @@ def _content(reader: Reader, address: Address) -> Any:
     return html.Div(
         [
             html.Section(_verdict(waiting, score(told), word.lower()), className="panel"),
-            components.section("Expected", _expected(reader, waiting, now, address)),
+            components.section("Expected", _expected(reader, waiting, now, address), className="expected"),
             html.Div(
                 [
                     components.section("How warnings fared, by kind", _fared(told)),
@@ -123,7 +123,7 @@ def _expected(reader: Reader, waiting: Sequence[Prediction], now: int, address: 
             [html.Li(_near(reason.text, one, address, reader)) for reason in one.reasons], className="reasons"
         )
         entity = dcc.Link(words.called(one.entity, topology), href=_explore(one))
-        chance = html.Span(f"{one.latest:.0%}", title=f"stated with {one.probability:.0%}")
+        chance = html.Span(f"{one.latest:.0%} likely", title=f"stated with {one.probability:.0%}")
         rows.append([mark, html.Div([html.Div(entity, className="strong"), one.what]), when, chance, why])
     return _table(("", "What and where", "When", "Chance", "Why"), rows, number=(3,))
 

@@ -97,12 +97,15 @@ class FileMarks(NamedTuple):
 
 
 def chosen(text: str | None) -> tuple[str, ...]:
-    """Return the detectors that ``a,b,c`` or ``all`` names, those that are always shown first. Raises ConfigError."""
+    """
+    Return the detectors that ``a,b,c`` or ``all`` names, those that are always shown first; ``trained`` is short.
+
+    Raises ConfigError for a name that nobody has.
+    """
     if text is None:
         return DEFAULT
-    names = (
-        tuple(DETECTORS) if text.strip() == "all" else tuple(part.strip() for part in text.split(",") if part.strip())
-    )
+    said = [TRAINED if part.strip() == "trained" else part.strip() for part in text.split(",") if part.strip()]
+    names = tuple(DETECTORS) if said == ["all"] else tuple(said)
     unknown = [name for name in names if name not in DETECTORS]
     if unknown or not names:
         told = f"no detector is called {unknown[0]!r}" if unknown else "names no detector"

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from coldaisle.errors import ConfigError
 
 KNOWN_ENDINGS = (".csv", ".csv.gz", ".parquet")
+EARLIEST_EPOCH_SECONDS = 10**8
+"""3 March 1973. Smaller numbers in the time column count rows, or time from a start that nobody knows."""
+MOST_MINUTES = 1e8
+STEPS_LOOKED_AT = 50
 
 
 class Table(NamedTuple):
@@ -23,7 +27,7 @@ class Table(NamedTuple):
     path: Path
     timestamp_name: str
     given: list[str]  # the times as they stand in the file
-    timestamps: NDArray[np.int64]  # Unix ns
+    timestamps: NDArray[np.int64]  # Unix ns; where the file counts rows only, a minute a step
     metrics: tuple[str, ...]
     values: NDArray[np.float64]  # [rows, metrics], NaN = missing
     ignored: tuple[str, ...]  # columns that hold no numbers
@@ -126,15 +130,31 @@ def _times(path: Path, name: str, column: pd.Series) -> tuple[list[str], NDArray
 
 
 def _epoch(path: Path, name: str, given: list[str], numbers: pd.Series) -> NDArray[np.int64]:
-    """Return Unix ns of an epoch in s, ms, us or ns; its size tells which (all are years 1970 to 5138)."""
+    """
+    Return Unix ns of an epoch in s, ms, us or ns; its size tells which (all are years 1973 to 5138).
+
+    Smaller numbers (0, 1, 2, ... or seconds since a start) are no date: they count steps of unknown length, and
+    the usual step is taken for a minute. The budget of false events a day is then one for each 1,440 steps.
+    """
     wide = numbers.to_numpy(dtype=np.float64)
     largest = float(np.abs(wide).max())
     if not np.isfinite(largest) or largest >= 2**63:
         raise ConfigError(f"{path}: column {name!r} holds {given[int(np.abs(wide).argmax())]}, which is not a time")
+    if largest < EARLIEST_EPOCH_SECONDS:
+        return _counted(wide)
     factor = 10**9 if largest < 1e11 else 10**6 if largest < 1e14 else 10**3 if largest < 1e17 else 1
     if pd.api.types.is_integer_dtype(numbers):
         return numbers.to_numpy(dtype=np.int64) * factor
     return np.round(wide * factor).astype(np.int64)
+
+
+def _counted(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    steps = np.diff(np.sort(numbers)[:STEPS_LOOKED_AT])  # the first ones only: no row may depend on a later one
+    steps = steps[steps > 0]
+    usual = float(np.median(steps)) if len(steps) else 1.0
+    # Where steps are wildly uneven the largest number must still fit into 63 bits.
+    minutes = np.clip((numbers - numbers.min()) / usual, 0.0, MOST_MINUTES)
+    return np.asarray(np.round(minutes * (60 * 10**9)), np.int64)
 
 
 def _refuse_missing(path: Path, name: str, column: pd.Series, bad: NDArray[np.bool_]) -> None:

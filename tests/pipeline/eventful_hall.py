@@ -21,10 +21,13 @@ from coldaisle.snapshot import Stateful
 from coldaisle.topology import Entity, Relation, RelationKind, Topology
 from models.calibrate import TailCalibrator
 from models.drift import Drift
+from models.early_warning import EarlyWarning
 from models.level import Level
+from models.limit_warning import LimitWarning
 from models.peers import Peers
 from models.seasonal import Seasonal
 from pipeline.court import Bar
+from pipeline.predictions import Foresight
 from pipeline.rules import load
 from pipeline.scoring import Engine, EngineSettings
 from pipeline.shards import CourtShard, WatchShard, Workshop
@@ -55,9 +58,15 @@ def detectors() -> tuple[Detector, ...]:
     return Level(warm_up=20), Seasonal(), Peers(), Drift()
 
 
+def foresight() -> Foresight:
+    """Return warners that have seen nothing yet."""
+    return Foresight((EarlyWarning(), LimitWarning()))
+
+
 def engine(stats: SelfStats | None = None) -> Engine:
     """Return an engine that knows nothing yet."""
-    return Engine(detectors(), TailCalibrator(4, 4), RULES, topology(), SETTINGS, stats or SelfStats())
+    counted = stats or SelfStats()
+    return Engine(detectors(), TailCalibrator(4, 4), RULES, topology(), SETTINGS, counted, foresight=foresight())
 
 
 def parts_of(scorer: Engine) -> dict[str, Stateful]:
@@ -155,7 +164,7 @@ def workshop() -> Workshop:
     def bar() -> Bar:
         return Bar(detectors(), TailCalibrator(4, 4), RULES, SETTINGS, stats)
 
-    return Workshop(bar, topology, RULES, SETTINGS, stats, 1, 1)
+    return Workshop(bar, topology, RULES, SETTINGS, stats, 1, 1, foresight)
 
 
 class Stages:

@@ -29,6 +29,9 @@ WORKED_OUT_AGAIN = {
     "Level": {"_scored"},
     "Peers": {"_judged"},
     "GroupedMemory": {"_plans"},
+    "EarlyWarning": {"_places"},  # which series belong together follows from what is watched
+    "LimitWarning": {"_of", "_slots"},
+    "WatchedSeries": {"_watched", "_bound", "_other"},  # the limits' series are looked up again
     "Watch": {"_job_number"},  # only the order of jobs of one instant, and those that wait keep theirs
 }
 """What a part may keep in mind only to be faster."""

@@ -13,6 +13,7 @@ from cli.service import Stop, Worker
 from cli.settings import Settings
 from cli.shown import Shown
 from cli.storage_folder import ELSEWHERE, alone_in
+from cli.trained import ShadowNotes
 from cli.upkeep import Keeper, outbox_at_work
 from cli.wiring import alerter_of, copy_of, engine_of, notifiers_of, notify_of, rules_of
 from coldaisle.bus.memory import MemoryBus
@@ -23,6 +24,7 @@ from coldaisle.selfstats import SelfStats
 from coldaisle.store.parquet import ParquetStore
 from coldaisle.store.sql import SqlIncidentStore, open_incidents
 from coldaisle.topology import Topology
+from pipeline.alerting.lessons import Lessons
 from pipeline.alerting.outbox import OutboxWorker
 from pipeline.alerting.role import AlertRole
 from pipeline.deadletter import DeadLetters
@@ -94,6 +96,7 @@ def house(
         )
         served_at.append(address)
         alerter = alerter_of(settings, rules, copy_of(topology), incidents, notify, stats)
+        alerter.teach_by(Lessons(bus.producer()))
         outbox = OutboxWorker(incidents, notifiers_of(settings.receivers, clock), clock, stats)
         stack.enter_context(outbox_at_work(outbox))
         dead_letters = DeadLetters(bus.producer(), stats)
@@ -131,6 +134,7 @@ def house(
         )
         keeper = Keeper(metrics, clock, settings.storage.retention_days)
         stack.enter_context(Worker("retention", keeper.step, stop))
+        stack.enter_context(Worker("models", ShadowNotes(settings, stats, clock).step, stop))
         repaired = list(metrics.repaired)
         if under_way:
             repaired.append(f"{under_way} notifications were under way when the last run ended; they are sent again")

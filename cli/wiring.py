@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cli.rules_folder import rules_folder
 from cli.settings import ReceiverConfig, Settings
+from cli.trained import entity_detector_of
 from coldaisle.clock import Clock
 from coldaisle.detector import Detector
 from coldaisle.incident import Incident
@@ -15,7 +16,6 @@ from coldaisle.topology import Topology
 from models.calibrate import TailCalibrator
 from models.drift import Drift
 from models.early_warning import EarlyWarning
-from models.forest_nursery import Forests
 from models.level import Level
 from models.limit_warning import LimitWarning
 from models.peers import Peers
@@ -53,7 +53,7 @@ def bar_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> Bar:
     """Return detectors and a calibrator that have learnt nothing yet."""
     level = Level(relearn_seconds=settings.engine.relearn_seconds)
     detectors: tuple[Detector, ...] = (level, Seasonal(), Peers(), Drift())
-    together = Forests(), TailCalibrator(1, _KINDS)
+    together = entity_detector_of(settings, stats), TailCalibrator(1, _KINDS)
     return Bar(detectors, TailCalibrator(len(detectors), _FAMILIES), rules, settings.engine, stats, together)
 
 

@@ -117,6 +117,10 @@ class Registry:
         """What was asked for and could not be used, with the reason, newest state of each."""
         return sorted(self._refused.items())
 
+    def refuse(self, path: Path, why: str) -> None:
+        """Take note that a model which could be loaded is of no use all the same."""
+        self._refused[path] = why
+
     def jobs(self) -> list[str]:
         """Return the jobs that anything is known of."""
         return sorted({*self._known().jobs, *self._stored_jobs()})

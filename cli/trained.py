@@ -1,0 +1,90 @@
+"""Gives the pipeline the trained models of its registry, and writes down how a challenger did beside the champion."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+
+from cli.settings import Settings, models_folder
+from coldaisle.clock import MINUTE, Clock
+from coldaisle.entity_detector import EntityDetector
+from coldaisle.errors import ConfigError
+from coldaisle.selfstats import SelfStats
+from models.artefact import load
+from models.forest_nursery import Forests
+from models.forest_shadow import BOTH, ROWS, STRANGE, Shadowed
+from models.isolation_forest import KIND, Forest, forests_of
+from models.registry import Registry
+
+NOTED_NS = 10 * MINUTE
+_LOG = logging.getLogger("coldaisle.models")
+
+
+def entity_detector_of(settings: Settings, stats: SelfStats) -> EntityDetector:
+    """
+    Return the champion among forests, a challenger in its shadow; without either, forests that grow by themselves.
+
+    A model that cannot be used is told, counted in ``models_refused``, and never keeps scoring from starting.
+    """
+    registry = Registry(models_folder(settings))
+    stats.describe("models_refused", "gauge", "Stored models that cannot be used; coldaisle doctor says why.")
+    champion = _forests(registry, challenger=False)
+    challenger = _forests(registry, challenger=True)
+    for path, why in registry.refused:
+        _LOG.warning("model refused: %s (%s)", why, path)
+    stats.set("models_refused", len(registry.refused))
+    forests = Forests(champion)
+    return Shadowed(forests, challenger, stats) if challenger else forests
+
+
+def _forests(registry: Registry, challenger: bool) -> Mapping[str, Forest]:
+    path = registry.challenger(KIND) if challenger else registry.champion(KIND)
+    if path is None:
+        return {}
+    try:
+        return forests_of(*load(path, KIND))
+    except ConfigError as error:  # whole, and yet no forest
+        registry.refuse(path, str(error))
+        return {}
+
+
+class ShadowNotes:
+    """Writes into the registry, now and then, what champion and challenger counted; in a thread of its own."""
+
+    def __init__(self, settings: Settings, stats: SelfStats, clock: Clock) -> None:
+        self._registry = Registry(models_folder(settings))
+        self._stats, self._clock = stats, clock
+        self._due = clock.now() + NOTED_NS
+        self._pause = threading.Event()
+
+    def step(self) -> None:
+        """Write when it is due and there is something to tell, else wait a little."""
+        now = self._clock.now()
+        if now >= self._due:
+            self._due = now + NOTED_NS
+            scores = shadow_scores(self._stats)
+            try:
+                if scores:
+                    self._registry.note_live(KIND, scores, now)
+            except ConfigError as error:  # a folder that may only be read is no reason to stop scoring
+                _LOG.warning("shadow scores cannot be noted: %s", error)
+        self._pause.wait(0.5)
+
+
+def shadow_scores(stats: SelfStats) -> dict[str, dict[str, float]]:
+    """Return what was counted since the start: {version: rows, the share found strange, the share both found}."""
+    counted: dict[str, dict[str, float]] = {}
+    for name, labels, value in stats.rows():
+        told = dict(labels)
+        if name in (ROWS, STRANGE, BOTH) and told.get("job") == KIND:
+            counted.setdefault(told["version"], {})[name] = value
+    return {
+        version: {
+            "rows": each[ROWS],
+            "strange_share": each.get(STRANGE, 0.0) / each[ROWS],
+            "both_strange_share": each.get(BOTH, 0.0) / each[ROWS],
+        }
+        for version, each in counted.items()
+        if each.get(ROWS)
+    }

@@ -12,6 +12,7 @@ from coldaisle.errors import Transient
 from coldaisle.event import Event
 from coldaisle.incident import Incident, IncidentState, ResolveReason
 from coldaisle.matcher import parse
+from coldaisle.prediction import Prediction
 from coldaisle.series import labels
 from coldaisle.severity import Severity
 from coldaisle.silence import Silence
@@ -170,13 +171,15 @@ def test_two_who_write_at_once_both_keep_what_they_wrote() -> None:
     class Racing(MemoryIncidentStore):
         raced = False
 
-        def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+        def save_round(
+            self, changes: Sequence[Change], state: RoleState | None = None, predictions: Sequence[Prediction] = ()
+        ) -> list[Incident]:
             if changes[0][0].version == 1 and not self.raced:
                 self.raced = True
                 stored = self.get(changes[0][0].id)
                 assert stored is not None
                 super().save_round([(stored.acknowledged(Story.ns(50), "ana", Story.ns(5000)), ())])
-            return super().save_round(changes, state)
+            return super().save_round(changes, state, predictions)
 
     story = Story(hall(), store=Racing())
     opened(story)
@@ -195,10 +198,12 @@ def test_a_store_that_is_away_loses_nothing() -> None:
     class Away(MemoryIncidentStore):
         away = True
 
-        def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+        def save_round(
+            self, changes: Sequence[Change], state: RoleState | None = None, predictions: Sequence[Prediction] = ()
+        ) -> list[Incident]:
             if self.away:
                 raise Transient("the database is away")
-            return super().save_round(changes, state)
+            return super().save_round(changes, state, predictions)
 
     store = Away()
     story = Story(hall(), store=store)

@@ -17,10 +17,11 @@ from coldaisle.clock import SECOND, ManualClock
 from coldaisle.errors import Transient
 from coldaisle.event import Event
 from coldaisle.incident import Incident
+from coldaisle.prediction import Outcome, Prediction, Within, prediction_id
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import labels
 from coldaisle.severity import Severity
-from coldaisle.store import Change, IncidentQuery, Notification, RoleState, RoleStore
+from coldaisle.store import Change, IncidentQuery, Notification, PredictionQuery, RoleState, RoleStore
 from coldaisle.store.memory_incidents import MemoryIncidentStore
 from coldaisle.store.sql import connect_incidents, open_incidents
 from pipeline.alerting.alerter import Alerter
@@ -79,10 +80,26 @@ def night(seed: int) -> MessageLog:
         for more in range(chance.randint(1, 5)):
             moment = at + 9 * more
             tell(moment, Event(kind, "79", START + seconds(moment), labels(node=node), "", {}), node)
+    for number in range(12):
+        at, gpu = chance.uniform(0, 700), f"gpu/GPU-a{1 + number % 4}n{1 + number % 8}-1"
+        soon = finding("gpu_memory_fails_soon", gpu, at, "gpu_ecc_corrected_errors_total", "early_warning", said="soon")
+        severity = chance.choice([Severity.INFO, Severity.TICKET])
+        made = foretold(gpu, START + seconds(at))
+        over = replace(made, outcome=Outcome.HIT, updated_at=made.updated_at + seconds(90), lead_seconds=90.0)
+        tell(at, replace(soon, severity=severity, prediction=made), gpu)
+        tell(at + 90, replace(ended(soon, at + 90), severity=severity, prediction=over), gpu)
     log = MessageLog()
     for at, what, key in sorted(told, key=lambda one: one[0]):
         log.append(what, START + seconds(at + chance.uniform(0.05, 1.5)), key)
     return log
+
+
+def foretold(entity: str, made_at: int) -> Prediction:
+    return Prediction(
+        id=prediction_id("gpu_memory_fails", entity, made_at), rule="gpu_memory_fails", entity=entity,
+        what="uncorrectable memory error", probability=0.8, within=Within(60.0, 600.0, 7200.0), made_at=made_at,
+        settles_at=made_at + seconds(7200), updated_at=made_at, latest=0.8,
+    )  # fmt: skip
 
 
 class Shaky:
@@ -95,12 +112,14 @@ class Shaky:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def save_round(self, changes: Sequence[Change], state: RoleState | None = None) -> list[Incident]:
+    def save_round(
+        self, changes: Sequence[Change], state: RoleState | None = None, predictions: Sequence[Prediction] = ()
+    ) -> list[Incident]:
         luck = self._chance.random()
         if luck < self._share:
             self.failures += 1
             raise Transient("the database is away")
-        stored = self._store.save_round(changes, state)
+        stored = self._store.save_round(changes, state, predictions)
         if luck > 1 - self._share:
             self.failures += 1
             raise Transient("the answer of the database was lost")
@@ -120,7 +139,7 @@ def role_of(store: RoleStore, reader: LogReader, clock: ManualClock, holder: str
     return AlertRole(reader, alerter, DeadLetters(bus.producer(), stats), clock, None, settings)
 
 
-Picture = tuple[list[Incident], list[tuple[str, ...]]]
+Picture = tuple[list[Incident], list[tuple[str, ...]], list[Prediction]]
 
 
 def picture(store: RoleStore) -> Picture:
@@ -131,7 +150,8 @@ def picture(store: RoleStore) -> Picture:
     lines: dict[str, list[tuple[str, ...]]] = {}
     for one in sent:
         lines.setdefault(one[1] + one[2], []).append(one)
-    return sorted(whole, key=lambda one: one.id), [one for key in sorted(lines) for one in lines[key]]
+    told = store.predictions(PredictionQuery())
+    return sorted(whole, key=lambda one: one.id), [one for key in sorted(lines) for one in lines[key]], told
 
 
 def undisturbed(log: MessageLog, store: RoleStore) -> Picture:
@@ -182,6 +202,7 @@ def same(left: Picture, right: Picture) -> None:
         assert mine == theirs
     assert [one[:4] for one in left[1]] == [one[:4] for one in right[1]]
     assert left[1] == right[1]
+    assert left[2] == right[2]
 
 
 def assert_crashes_change_nothing(make: Fresh, seed: int, runs: int) -> None:
@@ -189,6 +210,7 @@ def assert_crashes_change_nothing(make: Fresh, seed: int, runs: int) -> None:
     expected = undisturbed(log, MemoryIncidentStore())
     assert len(expected[0]) > 10
     assert {one[3] for one in expected[1]} >= {"opened", "resolved"}
+    assert [one.outcome for one in expected[2]] == [Outcome.HIT] * 12
     for run in range(runs):
         found, troubles = disturbed(log, make(), 100 * seed + run)
         same(expected, found)

@@ -94,9 +94,7 @@ def crossings(kind: str, seed: int) -> None:
 
 def main(seed: int = 11) -> None:
     """Print the table."""
-    print(
-        f"\ntime to limit: said > came, by what was said of {HORIZON_STEPS} steps ahead; then how many of the 10 %, 50 %"
-    )
+    print(f"\ntime to limit: said > came, by what was said of {HORIZON_STEPS} steps ahead; then how many of 10 %, 50 %")
     print("and 90 % times that came true; then how often more than 80 % was said")
     for kind in KINDS:
         crossings(kind, seed)

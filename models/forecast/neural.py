@@ -16,6 +16,7 @@ from models.artefact import Card, version_of
 from models.forecast.measures import LEVELS
 from models.forecast.windows import (
     CLUES,
+    USUAL_CLUES,
     Table,
     Usual,
     Windows,
@@ -87,7 +88,7 @@ def train_neural(
             raise Permanent(f"forecast: training {kind} went astray (weights that are no numbers); use another seed")
         arrays[SHIFT] = np.zeros((horizon, len(LEVELS)), np.float32)
         if calibration is not None:
-            arrays[SHIFT] = _shifts(network, calibration, encoder, horizon, usual_of(table.values), random)
+            arrays[SHIFT] = _shifts(network, parameters, calibration, usual_of(table.values), random)
     last = table if calibration is None else calibration
     card = Card(
         kind, version_of(created_at, arrays), created_at, int(table.times[0]), int(last.times[-1]), metrics, parameters,
@@ -154,7 +155,7 @@ def _network(kind: str, parameters: Mapping[str, Any]) -> Any:
     from torch import nn  # noqa: PLC0415
 
     clues = list(parameters["clues"])
-    shared = {
+    shared: dict[str, Any] = {
         "output_size": len(LEVELS), "loss": QuantileLoss(list(LEVELS)), "logging_metrics": nn.ModuleList([]),
         "x_reals": ["value", *clues], "x_categoricals": [], "static_categoricals": [], "static_reals": [],
         "time_varying_categoricals_encoder": [], "time_varying_categoricals_decoder": [], "categorical_groups": {},
@@ -168,6 +169,10 @@ def _network(kind: str, parameters: Mapping[str, Any]) -> Any:
         # A stack flattens all that it is given: clues of the past would cost much and say what those of the future say.
         shared["time_varying_reals_encoder"] = ["value"]
         return NHiTS(context_length=encoder, prediction_length=horizon, weight_decay=1e-4, **shared)
+    # Where a series usually is does not change over a window: a static says so once.
+    shared["static_reals"] = [name for name in clues if name in USUAL_CLUES]
+    shared["time_varying_reals_decoder"] = [name for name in clues if name not in USUAL_CLUES]
+    shared["time_varying_reals_encoder"] = ["value", *shared["time_varying_reals_decoder"]]
     return TemporalFusionTransformer(max_encoder_length=encoder, dropout=0.1, **shared)
 
 
@@ -232,9 +237,10 @@ def _fit(network: Any, source: Iterator[Windows], batches: int, progress: Progre
 
 
 def _shifts(
-    network: Any, later: Table, encoder: int, horizon: int, usual: Usual, random: np.random.Generator
+    network: Any, parameters: Mapping[str, Any], later: Table, usual: Usual, random: np.random.Generator
 ) -> NDArray[np.float32]:
     """Return by how much each quantile must move for its share of what came later to lie below it."""
+    encoder, horizon, calendar = parameters["encoder"], parameters["horizon"], parameters["calendar"]
     good = np.flatnonzero(usable(later, encoder, horizon))
     if len(good) < 100:
         raise ConfigError(
@@ -244,7 +250,7 @@ def _shifts(
     errors = []
     for at in range(0, len(picked), SERVED):
         series, origins = np.divmod(picked[at : at + SERVED], later.values.shape[1])
-        windows = windows_at(later, series, origins, encoder, horizon, usual)
+        windows = windows_at(later, series, origins, encoder, horizon, usual, calendar)
         errors.append(windows.future[:, :, None] - _ask(network, windows))
     missed = np.concatenate(errors)
     shifts = [np.nanquantile(missed[:, :, at], level, axis=0) for at, level in enumerate(LEVELS)]

@@ -24,7 +24,7 @@ LEARN, CALIBRATE = 0.7, 0.1
 """Shares of the steps, in order of time: to learn from, to set bands right by; the rest judges."""
 LIGHT_STEPS = 2000
 """Steps that the light forecaster lives through before it is judged."""
-MOST_FORECASTS = 20_000
+MOST_FORECASTS = 6000
 """Forecasts that are compared; more say nothing new."""
 LEAST_SEEN = 0.2
 """A series of which less than this was seen teaches nothing."""

@@ -63,9 +63,9 @@ class Scaling(NamedTuple):
         return np.asarray(self.centre.reshape(shape) + self.width.reshape(shape) * scaled)
 
 
-CLUES = ("ahead", "day_sine", "day_cosine", "week_sine", "week_cosine", "low", "middle", "high")
+USUAL_CLUES = ("low", "middle", "high")
+CLUES = ("ahead", "day_sine", "day_cosine", "week_sine", "week_cosine", *USUAL_CLUES)
 """What is known beforehand of each step: how far ahead, where in day and week, and where the series usually is."""
-_FIRST_USUAL = CLUES.index("low")
 
 
 class Usual(NamedTuple):
@@ -123,12 +123,18 @@ def clues_of(
             clues[:, :, at], clues[:, :, at + 1] = np.sin(angle), np.cos(angle)
     own = np.quantile(past, (0.05, 0.5, 0.95), axis=1).T
     places = scaling.there(np.where(np.isfinite(usual.places), usual.places, own))
-    clues[:, :, _FIRST_USUAL:] = places[:, None, :]
+    clues[:, :, -len(USUAL_CLUES) :] = places[:, None, :]
     return clues
 
 
 def windows_at(
-    table: Table, series: NDArray[np.int64], origins: NDArray[np.int64], encoder: int, horizon: int, usual: Usual
+    table: Table,
+    series: NDArray[np.int64],
+    origins: NDArray[np.int64],
+    encoder: int,
+    horizon: int,
+    usual: Usual,
+    calendar: bool,
 ) -> Windows:
     """Return the windows of ``series`` [n] whose past ends with the steps ``origins`` [n]."""
     past = filled(table.values[series[:, None], origins[:, None] + np.arange(1 - encoder, 1)])
@@ -136,7 +142,7 @@ def windows_at(
     scaling = scaling_of(past, mine)
     future = table.values[series[:, None], origins[:, None] + np.arange(1, horizon + 1)]
     step_ns = int(table.times[1] - table.times[0])
-    clues = clues_of(table.times[origins], step_ns, past, horizon, has_calendar(table), scaling, mine)
+    clues = clues_of(table.times[origins], step_ns, past, horizon, calendar, scaling, mine)
     return Windows(scaling.there(past), scaling.there(future), clues, scaling)
 
 
@@ -174,4 +180,4 @@ def drawn(
     usual = usual_of(table.values)
     for _ in range(batches):
         series, origins = np.divmod(random.choice(good, batch), table.values.shape[1])
-        yield windows_at(table, series, origins, encoder, horizon, usual)
+        yield windows_at(table, series, origins, encoder, horizon, usual, has_calendar(table))

@@ -33,7 +33,7 @@ def test_a_steady_ramp_is_foretold_to_the_minute() -> None:
 
 
 def test_noise_below_its_limit_raises_no_alarm() -> None:
-    noise = np.random.default_rng(2).normal(60.0, 1.0, (600, 200))
+    noise = np.random.default_rng(2).normal(60.0, 1.0, (300, 200))
     crossing = lived(noise).within(np.arange(200), np.full(200, 64.0), 3600.0)
     assert np.mean(crossing.probability > 0.2) < 0.01
     assert np.all(crossing.probability < 0.8)
@@ -76,7 +76,7 @@ def _ramps(random: np.random.Generator, series: int, steps: int) -> tuple[Floats
 @pytest.mark.parametrize("kind", [_walks, _ramps])
 def test_within_so_many_minutes_comes_true_as_often_as_said(kind: object) -> None:
     assert callable(kind)
-    steps, series, step_seconds = 400, 400, 30.0
+    steps, series, step_seconds = 300, 400, 30.0
     level, seen, limits = kind(np.random.default_rng(6), series, steps)
     time_to_limit, ids = TimeToLimit(), np.arange(series)
     time_to_limit.admit(ids)

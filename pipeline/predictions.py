@@ -15,19 +15,13 @@ from coldaisle.clock import HOUR, MINUTE, SECOND
 from coldaisle.detector import Ids
 from coldaisle.event import Event
 from coldaisle.prediction import Outcome, Prediction, prediction_id
+from coldaisle.prediction_json import prediction_from_json, prediction_to_json
 from coldaisle.selfstats import SelfStats
 from coldaisle.severity import Severity
 from coldaisle.state import Kept, State, nested
 from coldaisle.topology import Topology
 from coldaisle.warner import Outlook, View, Warner
-from coldaisle.words_json import (
-    anomaly_from_json,
-    anomaly_to_json,
-    event_from_json,
-    event_to_json,
-    prediction_from_json,
-    prediction_to_json,
-)
+from coldaisle.words_json import anomaly_from_json, anomaly_to_json, event_from_json, event_to_json
 from pipeline.evidence import Band, Evidence
 from pipeline.findings import Findings
 from pipeline.prediction_record import LEADS, Record

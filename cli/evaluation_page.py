@@ -9,13 +9,14 @@ import numpy as np
 
 from cli.evaluation_marks import FileMarks, Mark, Told
 from cli.evaluation_recordings import RecordingMarks
-from cli.evaluation_table import Mean, by_detector, groups, lasting, means, reliability_of
+from cli.evaluation_table import Mean, by_detector, counted, groups, lasting, means, reliability_of
 from coldaisle.clock import DAY, rfc3339
 from coldaisle.errors import ConfigError
 from dashboard.evaluation_report import EvaluationPage, FilePicture, SetPart, Table, html
 from models.marks import STATED
 
 _HEADING = ("", "VUS-PR", "AUC-PR", "oracle F1", "event F1", "alarm F1", "delay", "false/day", "found")
+_MEAN_HEADING = (*_HEADING, "files")
 _JUDGED = 5
 """The columns of which more is better, after the name."""
 _MOMENTS = 6
@@ -26,8 +27,8 @@ def write_page(path: Path, files: Sequence[FileMarks], recordings: Sequence[Reco
     """Write the page. Raises ConfigError where ``path`` cannot be written."""
     sets = [_set(name, members, budget) for name, members in groups(files).items()]
     about = (
-        f"{_files(files)}, {sum(one.days for one in files):,.0f} days. Budget {budget:g} false events a day and "
-        "file; one configuration for all; labels only for judging."
+        f"{counted(len(files), 'file')}, {sum(one.days for one in files):,.0f} days. Budget {budget:g} false events "
+        "a day and file; one configuration for all; labels only for judging."
     )
     page = EvaluationPage("Coldaisle: what each detector is worth", about, sets, _recordings(recordings))
     try:
@@ -38,11 +39,12 @@ def write_page(path: Path, files: Sequence[FileMarks], recordings: Sequence[Reco
 
 def _set(name: str, members: Sequence[FileMarks], budget: float) -> SetPart:
     judged = by_detector(members)
+    days = sum(one.days for one in members)
     events = sum(len(one.events) for one in members)
     labelled = [sum(last - first for first, last in one.events) for one in members]
     return SetPart(
         name=name,
-        about=f"{_files(members)}, {events} labelled events, {sum(one.days for one in members):,.0f} days",
+        about=f"{counted(len(members), 'file')}, {counted(events, 'labelled event')}, {days:,.0f} days",
         means=_table([(row.detector, row) for row in means(members)]),
         stated=_stated(judged),
         curves=_curves(judged),
@@ -54,10 +56,6 @@ def _set(name: str, members: Sequence[FileMarks], budget: float) -> SetPart:
         },
         files=[_file(one) for one in members],
     )
-
-
-def _files(files: Sequence[FileMarks]) -> str:
-    return f"{len(files)} file{'' if len(files) == 1 else 's'}"
 
 
 def _curves(judged: Mapping[str, Sequence[Told]]) -> dict[str, list[tuple[float, float]]]:
@@ -80,7 +78,8 @@ def _table(rows: Sequence[tuple[str, Mean | Mark]]) -> Table:
         most = max((value for value in known if value is not None), default=None)
         best |= {(row, column + 1) for row, value in enumerate(known) if most and value == most}
     told = tuple((name, *_cells(row)) for name, row in rows)
-    return Table(_HEADING, told, frozenset(best))
+    of_files = any(isinstance(row, Mean) for _, row in rows)
+    return Table(_MEAN_HEADING if of_files else _HEADING, told, frozenset(best))
 
 
 def _numbers(row: Mean | Mark) -> tuple[float | None, ...]:
@@ -89,8 +88,9 @@ def _numbers(row: Mean | Mark) -> tuple[float | None, ...]:
 
 def _cells(row: Mean | Mark) -> tuple[str, ...]:
     shares = tuple("–" if value is None else f"{value:.3f}" for value in _numbers(row))
+    files = (str(row.files),) if isinstance(row, Mean) else ()
     false = "–" if row.false_per_day is None else f"{row.false_per_day:.2f}"
-    return (*shares, lasting(row.delay_seconds), false, f"{row.found}/{row.events}")
+    return (*shares, lasting(row.delay_seconds), false, f"{row.found}/{row.events}", *files)
 
 
 def _stated(judged: Mapping[str, Sequence[Told]]) -> Table:
@@ -105,7 +105,8 @@ def _stated(judged: Mapping[str, Sequence[Told]]) -> Table:
 def _file(one: FileMarks) -> FilePicture:
     return FilePicture(
         name=one.name,
-        about=f"{one.rows:,} rows of {one.metrics} metrics, {one.days:,.1f} days, {len(one.events)} labelled events",
+        about=f"{one.rows:,} rows of {counted(one.metrics, 'metric')}, {one.days:,.1f} days, "
+        f"{counted(len(one.events), 'labelled event')}",
         table=_table([(told.detector, told.mark) for told in one.told]),
         lines=one.lines,
         strips=[(told.detector, *told.strip) for told in one.told if told.detector != "random"],

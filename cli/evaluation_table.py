@@ -95,12 +95,13 @@ def text(files: Sequence[FileMarks], budget: float, each: bool) -> str:
     lines: list[str] = []
     for group, members in groups(files).items():
         days = sum(one.days for one in members)
-        about = f"{group}: {len(members)} file{'' if len(members) == 1 else 's'}, {days:,.1f} days"
+        about = f"{group}: {counted(len(members), 'file')}, {days:,.1f} days"
         lines += ["", f"{about}, budget {budget:g} false events a day and file", "", _HEADING]
         lines += [_line(row.detector, row) for row in means(members)]
         if each:
             for one in members:
-                lines += ["", f"  {one.name}: {one.rows:,} rows of {one.metrics} metrics, {len(one.events)} events"]
+                about = f"{one.rows:,} rows of {counted(one.metrics, 'metric')}, {counted(len(one.events), 'event')}"
+                lines += ["", f"  {one.name}: {about}"]
                 lines += [_line(f"  {told.detector}", told.mark) for told in one.told]
         lines += ["", "Reliability: the share of unlabelled rows at most as likely as stated", "", _stated_heading()]
         lines += [_stated_line(name, judged) for name, judged in by_detector(members).items()]
@@ -115,7 +116,7 @@ _NOTE = (
 _WIDE = 20
 _HEADING = (
     f"{'':{_WIDE}}{'VUS-PR':>8}{'AUC-PR':>8}{'oracle F1':>11}{'event F1':>10}{'alarm F1':>10}{'delay':>10}"
-    f"{'false/day':>11}{'found':>10}"
+    f"{'false/day':>11}{'found':>10}{'files':>7}"
 )
 
 
@@ -124,12 +125,18 @@ def _line(name: str, row: Mean | Mark) -> str:
         f"{_number(row.vus_pr):>8}{_number(row.auc_pr):>8}{_number(row.oracle_event_f1):>11}",
         f"{_number(row.event_f1):>10}{_number(row.alarm_f1):>10}{lasting(row.delay_seconds):>10}",
         f"{_number(row.false_per_day):>11}{f'{row.found}/{row.events}':>10}",
+        f"{row.files:>7}" if isinstance(row, Mean) else "",
     ]
     return f"{name:{_WIDE}}" + "".join(cells)
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def counted(count: int, word: str) -> str:
+    """Return ``1 file``, ``2 files``."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def lasting(seconds: float | None) -> str:

@@ -89,11 +89,10 @@ class Level:
         self._scored = None
 
     def accept(self, ids: Ids) -> None:
-        """Take the newest value of ``ids`` as their mean, and learn as quickly from there on as after a warm-up."""
+        """Learn the level of ``ids`` anew, silently, from their next sample on."""
         memory, rows = self._memory, ids[ids < len(self._memory)]
-        memory["mean"][rows] = memory["value"][rows]
+        memory["count"][rows] = 0
         memory["away"][rows] = 0.0
-        memory["count"][rows] = np.minimum(memory["count"][rows], self._warm_up)
         self._scored = None
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -95,10 +95,8 @@ class Peers:
         self._judged = None
 
     def accept(self, ids: Ids) -> None:
-        """Take where ``ids`` stand now, smoothed, as their own offset."""
-        rows, memory = self._memory.rows_of(ids), self._memory
-        memory["offset"][rows] += memory["smooth"][rows]
-        memory["smooth"][rows] = 0.0
+        """Learn the own offset of ``ids`` anew, silently, from their next sample on."""
+        self._memory["count"][self._memory.rows_of(ids)] = 0
         self._judged = None
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -35,6 +35,10 @@ class Court(Protocol):
         """Do not believe the peers of ``ids`` for a while after ``at``: their work has just changed."""
         ...
 
+    def accept(self, ids: Ids, at: int) -> None:
+        """Take what ``ids`` show at ``at`` as normal: a person has said that it is."""
+        ...
+
     def set_budget(self, gpus: int, series: int) -> None:
         """Spread the alert budget over ``series`` of a fleet of ``gpus``."""
         ...
@@ -76,6 +80,10 @@ class Bench:
     def withhold(self, ids: Ids, at: int) -> None:
         """Do not believe the peers of ``ids`` for a while after ``at``."""
         self.judge.withhold(ids, at)
+
+    def accept(self, ids: Ids, at: int) -> None:
+        """Take what ``ids`` show now as normal."""
+        self.judge.accept(ids)
 
     def set_budget(self, gpus: int, series: int) -> None:
         """Spread the alert budget over ``series`` of a fleet of ``gpus``."""

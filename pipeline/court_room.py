@@ -17,7 +17,7 @@ from coldaisle.state import Kept, State, Stateful
 from coldaisle.topology import Topology, kind_of
 from pipeline.columns import column, grown
 from pipeline.court import Bar, bench_of
-from pipeline.docket import COHORT, COHORT_SINCE
+from pipeline.docket import COHORT, COHORT_SINCE, COHORT_TAUGHT
 from pipeline.ingest import Ingest, Samples
 from pipeline.peer_groups import shape_of
 from pipeline.rounds import Rounds
@@ -25,6 +25,7 @@ from pipeline.series_table import LOAD, STEADY, Interner
 from pipeline.watch import ground_of
 
 _PLANS_KEPT = 4096
+_NOT_ITS_OWN = frozenset({COHORT, COHORT_SINCE, COHORT_TAUGHT})
 _IDLE = np.iinfo(np.int64).max
 
 
@@ -34,6 +35,7 @@ class _Plan(NamedTuple):
     ids: Ids  # good until a slot is freed
     groups: NDArray[np.int32]
     since: NDArray[np.uint32]  # s
+    taught: NDArray[np.uint32]  # s
 
 
 class CourtRoom:
@@ -61,6 +63,7 @@ class CourtRoom:
         self._plans: dict[str, _Plan] = {}
         self._groups = Interner()
         self._since = column(0, np.uint32)  # s
+        self._taught = column(0, np.uint32)  # s
         self._done = 0  # end of the last tick heard
         self._swept = 0
         bar.stats.describe(
@@ -100,6 +103,7 @@ class CourtRoom:
                 [m, kind, [list(pair) for pair in shape], cohort] for m, kind, shape, cohort in self._groups.values
             ],
             "since": self._since[: self._table.size].copy(),
+            "taught": self._taught[: self._table.size].copy(),
             "ends": np.array([end for end, _ in waiting], np.int64),
             "lengths": np.array([len(data) for _, data in waiting], np.int64),
             "frames": np.frombuffer(b"".join(data for _, data in waiting), np.uint8),
@@ -114,6 +118,7 @@ class CourtRoom:
         for metric, kind, shape, cohort in kept.rows("groups", str, str, list, str):
             self._groups.number((metric, kind, tuple((name, value) for name, value in shape), cohort))
         self._since = kept.array("since", np.uint32, self._table.size)
+        self._taught = kept.array("taught", np.uint32, self._table.size)
         lengths = kept.array("lengths", np.int64, None)
         data = kept.array("frames", np.uint8, int(lengths.sum())).tobytes()
         stops = np.cumsum(lengths)
@@ -168,7 +173,8 @@ class CourtRoom:
         for part in (self._rounds, self._evidence, self.bench):
             part.reset(fresh)
         self._since = grown(self._since, self._table.size, 0)
-        self._since[fresh] = 0
+        self._taught = grown(self._taught, self._table.size, 0)
+        self._since[fresh] = self._taught[fresh] = 0
         self.bench.admit(fresh)
         gpus = len(self._topology.of_kind("gpu"))
         # Each court spends its share of the budget on what comes before it (Bonferroni over the courts).
@@ -189,6 +195,10 @@ class CourtRoom:
             self.bench.admit(np.unique(np.concatenate(changed)))
             self.bench.withhold(np.unique(np.concatenate(moved)), at)
         for ids, plan in zip(parts, plans, strict=True):
+            taught = plan.taught > self._taught[ids]
+            if taught.any():
+                self._taught[ids] = np.maximum(self._taught[ids], plan.taught)
+                self.bench.accept(ids[taught], at)
             newer = self._since[ids] != plan.since
             if newer.any():
                 self._since[ids] = plan.since
@@ -208,11 +218,13 @@ class CourtRoom:
         series: list[Series] = []
         cohorts: list[str] = []
         since: list[int] = []
+        taught: list[int] = []
         for metric, labels in layout.series:
             named = dict(labels)
             cohorts.append(named.get(COHORT, ""))
             since.append(int(named.get(COHORT_SINCE, "0")))
-            own = tuple(pair for pair in labels if pair[0] not in (COHORT, COHORT_SINCE))
+            taught.append(int(named.get(COHORT_TAUGHT, "0")))
+            own = tuple(pair for pair in labels if pair[0] not in _NOT_ITS_OWN)
             series.append(Series(metric, own))
         table = self._table
         ids = table.ids_of(series)
@@ -223,7 +235,7 @@ class CourtRoom:
                 kind = kind_of(table.entity_name(number))
                 key = (series[i].metric, kind, shape_of(series[i].labels), cohorts[i])
                 groups[i] = self._groups.number(key)
-        return _Plan(ids, groups, np.array(since, np.uint32))
+        return _Plan(ids, groups, np.array(since, np.uint32), np.array(taught, np.uint32))
 
     def _sweep(self, now: int) -> list[Anomaly]:
         """Give back the slots of series that stayed away; look once an hour of event time."""

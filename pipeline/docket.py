@@ -23,6 +23,8 @@ COHORT = "cohort"
 """Label that names with whom a series is compared; absent where that is everything of its kind."""
 COHORT_SINCE = "cohort_since"
 """Label with the second (Unix) at which the work of a series' cohort last changed."""
+COHORT_TAUGHT = "cohort_taught"
+"""Label with the second (Unix) at which a person last called normal what a series shows."""
 COLLECTOR = "score"
 _MOSTLY = 0.5  # of the usual series must be there, or a layout of its own is smaller
 _AD_HOC_LAYOUTS = 256
@@ -59,6 +61,7 @@ class Docket:
         self._partitions = partitions
         self._origin = origin
         self._since = column(0, np.uint32)  # s
+        self._taught = column(0, np.uint32)  # s
         self._shares: dict[tuple[int, ...], list[_Share]] = {}  # by metrics
         self._ad_hoc: dict[bytes, list[_Share]] = {}
         self._labels: dict[int, tuple[str, int]] = {}  # peer group -> its cohort's label and partition
@@ -67,7 +70,8 @@ class Docket:
     def reset(self, ids: Ids) -> None:
         """Begin anew with ids."""
         self._since = grown(self._since, self._table.size, 0)
-        self._since[ids] = 0
+        self._taught = grown(self._taught, self._table.size, 0)
+        self._since[ids] = self._taught[ids] = 0
         self._changed()
 
     def admit(self, ids: Ids) -> None:
@@ -79,6 +83,12 @@ class Docket:
         """Let the court know that the work of ``ids`` changed at ``at``."""
         if len(ids):
             self._since[ids] = at // SECOND
+            self._changed()
+
+    def accept(self, ids: Ids, at: int) -> None:
+        """Let the court know that what ``ids`` show at ``at`` is normal."""
+        if len(ids):
+            self._taught[ids] = at // SECOND
             self._changed()
 
     def set_budget(self, gpus: int, series: int) -> None:
@@ -112,11 +122,13 @@ class Docket:
         """Return what a snapshot keeps; only between two calls of :meth:`hear` with nothing waiting."""
         if self._waiting:
             raise RuntimeError("rounds that wait to be sent are not part of a snapshot; take them first")
-        return {"since": self._since[: self._table.size].copy()}
+        size = self._table.size
+        return {"since": self._since[:size].copy(), "taught": self._taught[:size].copy()}
 
     def restore(self, state: State) -> None:
         """Take back what ``state`` returned, after the table. Raises Permanent that names the key."""
-        self._since = Kept(state).array("since", np.uint32, self._table.size)
+        kept, size = Kept(state), self._table.size
+        self._since, self._taught = kept.array("since", np.uint32, size), kept.array("taught", np.uint32, size)
         self._changed()
 
     def _changed(self) -> None:
@@ -146,20 +158,21 @@ class Docket:
     def _cut(self, ids: Ids) -> Iterable[_Share]:
         table = self._table
         of: dict[int, tuple[list[int], list[Series]]] = {}
-        for number, group, since in zip(
-            ids.tolist(), table.group[ids].tolist(), self._since[ids].tolist(), strict=True
-        ):
+        told = (each[ids].tolist() for each in (table.group, self._since, self._taught))
+        for number, group, since, taught in zip(ids.tolist(), *told, strict=True):
             cohort, partition = self._cohort(group)
             series = table.series(number)
             more = [(COHORT, cohort)] if cohort else []
             if since:
                 more.append((COHORT_SINCE, str(since)))
-            numbers, told = of.setdefault(partition, ([], []))
+            if taught:
+                more.append((COHORT_TAUGHT, str(taught)))
+            numbers, named = of.setdefault(partition, ([], []))
             numbers.append(number)
-            told.append(Series(series.metric, labels_of((*series.labels, *more))) if more else series)
+            named.append(Series(series.metric, labels_of((*series.labels, *more))) if more else series)
         for partition in sorted(of):
-            numbers, told = of[partition]
-            yield _Share(partition, np.array(numbers, np.int64), Layout(told))
+            numbers, named = of[partition]
+            yield _Share(partition, np.array(numbers, np.int64), Layout(named))
 
     def _cohort(self, group: int) -> tuple[str, int]:
         """Return the label and the partition of a peer group's cohort."""

@@ -16,6 +16,8 @@ from coldaisle.event import Event
 from coldaisle.frame import Block, Frame
 from coldaisle.selfstats import SelfStats
 from coldaisle.state import Kept, State, Stateful
+from coldaisle.teaching import KIND as TEACHING
+from coldaisle.teaching import series_of
 from coldaisle.topology import Entity, Relation, RelationKind, Topology
 from coldaisle.words_json import event_from_json, event_to_json
 from pipeline.court import Court
@@ -94,7 +96,7 @@ class Watch:
         self._predictions = Predictions(table, evidence, watched, topology, ahead, stats)
         self._stale_sources: set[int] = set()
         self._regroup_all = False
-        self._jobs: list[tuple[int, int, Event]] = []  # that start and end, waiting for their time
+        self._jobs: list[tuple[int, int, Event]] = []  # that start and end, and lessons, waiting for their time
         self._job_number = 0
         self._closed = 0  # event time up to which ticks have closed
         self._swept = 0
@@ -138,11 +140,11 @@ class Watch:
         """
         Take note of jobs that start and end: from the events' own time they decide who is whose peer.
 
-        Errors that drivers and links report settle predictions.
+        Errors that drivers and links report settle predictions. What a person has called normal is taught.
         """
         self._predictions.hear(events)
         for event in events:
-            if event.kind == "job" and event.code in ("start", "end"):
+            if (event.kind == "job" and event.code in ("start", "end")) or event.kind == TEACHING:
                 self._job_number += 1
                 heappush(self._jobs, (event.timestamp, self._job_number, event))
 
@@ -254,7 +256,11 @@ class Watch:
 
     def _tick(self, tick: Tick) -> list[Anomaly]:
         while self._jobs and self._jobs[0][0] <= tick.end:
-            self._job(heappop(self._jobs)[2])
+            event = heappop(self._jobs)[2]
+            if event.kind == TEACHING:
+                self._teach(event)
+            else:
+                self._job(event)
         self._regroup(tick.end)
         found: list[Anomaly] = []
         for samples in self.rounds.of(tick.samples):
@@ -294,6 +300,11 @@ class Watch:
             self._table.version += 1
         gpus = len(self._topology.of_kind("gpu"))
         self._court.set_budget(gpus, int((self._table.drive[: self._table.size] <= 1).sum()))
+
+    def _teach(self, event: Event) -> None:
+        known = [number for series in series_of(event) if (number := self._table.find(series)) >= 0]
+        self._court.accept(np.array(sorted(known), np.int64), event.timestamp)
+        self._stats.add("lessons_total", float(len(known)))
 
     def _job(self, event: Event) -> None:
         name = event.label("job") or event.attributes.get("job", "")

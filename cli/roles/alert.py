@@ -15,6 +15,7 @@ from cli.upkeep import outbox_at_work
 from cli.wiring import alerter_of, copy_of, notifiers_of, notify_of, rules_of
 from coldaisle.bus import DEADLETTERS, Partition
 from coldaisle.bus.kafka_groups import KafkaGroups
+from pipeline.alerting.lessons import Lessons
 from pipeline.alerting.outbox import OutboxWorker
 from pipeline.alerting.role import AlertRole, AlertRoleSettings
 from pipeline.deadletter import DeadLetters
@@ -35,6 +36,7 @@ def begin(process: Process, stack: ExitStack) -> str:
 
     notify = notify_of(settings.receivers, clock, lambda: page_address(settings))
     alerter = alerter_of(settings, rules, copy_of(process.topology), incidents, notify, stats)
+    alerter.teach_by(Lessons(bus.producer()))
     heard = bus.reader(AlertRole.topics)
     dead_letters = DeadLetters(bus.producer(), stats, by=AlertRole.group)
     holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from coldaisle.alert import fingerprint
@@ -112,6 +112,10 @@ class Alerter:
     def next_look(self) -> int | None:
         """Return when ``advance`` has something to do next (ns), None = only when something is heard."""
         return self._desk.next_look()
+
+    def teach_by(self, teach: Callable[[Event], None]) -> None:
+        """Let ``teach`` carry what people teach by calling an incident noise; it may raise Transient."""
+        self._desk.teach = teach
 
     def waited(self, nanoseconds: int) -> None:
         """Say that so much time passes before a finding is heard; a new alert waits so much less for company."""

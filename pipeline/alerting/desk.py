@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from coldaisle.clock import SECOND
+from coldaisle.event import Event
 from coldaisle.incident import Incident, ResolveReason
 from coldaisle.selfstats import SelfStats
 from coldaisle.silence import Silence
 from coldaisle.store import Notification, RoleStore
+from coldaisle.teaching import lesson_of
 from coldaisle.topology import Topology
 from pipeline.alerting.graph import Graph
 from pipeline.alerting.lifecycle import Case, expires_at
@@ -44,6 +46,7 @@ class Desk:
         self.settings = settings
         self.stats = stats
         self.waited = 0  # ns that have passed since a finding's moment before it is heard
+        self.teach: Callable[[Event], None] | None = None  # where lessons go
         self._rules = rules
         self._declared = (tuple(topology), tuple(topology.relations()))
         self._fill(topology)
@@ -78,7 +81,15 @@ class Desk:
         return case
 
     def close(self, incident: Incident, now: int) -> None:
-        """Put an incident that is resolved away."""
+        """
+        Put an incident that is resolved away; one that a person called noise teaches.
+
+        It teaches before its end is written down: after a crash in between it does so again, which changes little.
+        Raises Transient when the bus is away.
+        """
+        lesson = lesson_of(incident)
+        if lesson is not None and self.teach is not None:
+            self.teach(lesson)
         self.papers.over[incident.id] = (incident.resolved_at or now, incident.resolve_reason)
         self.papers.cases.pop(incident.id, None)
 

@@ -33,7 +33,8 @@ FLAGGED_TEACHES = 0.2
 FARTHEST = 1e100
 """Beyond it squares overflow."""
 CLEAR_FACTOR = 10.0
-"""An anomaly ends only when its tail probability is this many times the threshold (hysteresis)."""
+HOLD_ROWS = 10
+"""For so many rows after a flagged one, a row is flagged at this many times the threshold (hysteresis)."""
 
 
 class OneMetric:
@@ -42,9 +43,12 @@ class OneMetric:
 
     The views (:mod:`models.row_views`): where a row stands, how much it changed, how well it was predicted,
     how well its window is rebuilt and how near the most similar earlier window is. Each view's departure
-    becomes a tail probability; the statistic is the root mean square of their decades, so that several that
-    agree count more than one alone, and one that is sure is still heard. The period, in rows, is found from
-    the rows themselves. Scoring comes before learning, and no row looks at a later one.
+    becomes a tail probability; the statistic is halfway between the mean and the root mean square of their
+    decades, so that several that agree count more than one alone, and one that is sure is still heard.
+
+    Who has called more often than the budget allows must be surer for the next call, twice for each call
+    too many. The period, in rows, is found from the rows themselves. Scoring comes before learning, and no
+    row looks at a later one.
     """
 
     def __init__(self, budget_events_per_day: float) -> None:
@@ -61,7 +65,9 @@ class OneMetric:
         self._before: int | None = None
         self._intervals: list[int] = []
         self._limit = np.nan
-        self._on = False
+        self._earned = 0.0  # events that the budget allows in a row's time
+        self._spent = 0.0  # events begun, less what the budget has allowed since
+        self._calm_rows = HOLD_ROWS
 
     def score(self, timestamps: Times, values: Floats) -> Findings:
         """Score and learn rows in order of time; ``timestamps`` [n] ns, ``values`` [n, 1], NaN = missing."""
@@ -81,7 +87,7 @@ class OneMetric:
         rows = _filled(self._past, values)
         known = len(self._past)
         decades, expected = self._look(rows, known, present)
-        statistic: Floats = np.sqrt((decades**2).sum(axis=0) / len(decades))
+        statistic = _combined(decades)
         heard = present & (np.arange(len(values)) + self._rows >= WARM_UP)
         tail = np.where(heard, self._tail.tail(statistic), np.nan)
         found.tail[:] = tail
@@ -123,9 +129,14 @@ class OneMetric:
 
     def _flag(self, tail: Floats, flagged: NDArray[np.bool_]) -> None:
         for row, probability in enumerate(tail):
-            limit = self._limit * CLEAR_FACTOR if self._on else self._limit
-            self._on = bool(probability < limit)
-            flagged[row] = self._on
+            self._spent = max(0.0, self._spent - self._earned)
+            limit = self._limit * 2.0 ** -max(0.0, self._spent - 1.0)
+            self._calm_rows += 1
+            lasts = self._calm_rows <= HOLD_ROWS
+            if probability < (limit * CLEAR_FACTOR if lasts else limit):
+                self._spent += 0.0 if lasts else 1.0
+                self._calm_rows = 0
+                flagged[row] = True
 
     def _settle(self, steps: Times) -> None:
         """Settle, when warm-up ends, how often rows come; look for the period anew as the past grows."""
@@ -133,11 +144,18 @@ class OneMetric:
             self._intervals.extend(int(step) for step in steps if step > 0)
             if self._rows >= WARM_UP:
                 interval_seconds = float(np.median(self._intervals)) / SECOND if self._intervals else 60.0
-                self._limit = min(threshold(self._budget, SECONDS_PER_DAY / interval_seconds), EVEN_SO)
+                rows_per_day = SECONDS_PER_DAY / interval_seconds
+                self._limit = min(threshold(self._budget, rows_per_day), EVEN_SO)
+                self._earned = self._budget / rows_per_day
                 self._intervals.clear()
         if self._rows >= self._period_due:
             self._period = period_of(self._past[-4000:])
             self._period_due = self._rows + min(max(self._rows // 7, BLOCK), 1000)
+
+
+def _combined(decades: Floats) -> Floats:
+    mean = decades.sum(axis=0) / len(decades)
+    return np.asarray((mean + np.sqrt((decades**2).sum(axis=0) / len(decades))) / 2.0, np.float64)
 
 
 def _filled(past: Floats, values: Floats) -> Floats:

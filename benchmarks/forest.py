@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from models.forest_kernel import Kernel
-from models.forest_reasons import gains
+from models.forest_reasons import Reasons
 from models.forest_trees import LEAF, Trees, average_path, flatten, path_lengths
 
 FEATURES = 30
@@ -122,8 +122,9 @@ def main(argv: Sequence[str]) -> int:
             + f"{found['ours'] / found['scikit-learn']:16.1f}{worst:12.0e}", flush=True
         )  # fmt: skip
     strange = (3.0 * random.normal(size=(100, FEATURES))).astype(np.float32)
+    reasons = Reasons(trees)
     start = time.process_time()
-    gains(trees, strange)
+    reasons.shares(strange)
     print(
         f"reasons: {1e3 * (time.process_time() - start) / len(strange):.2f} ms a row, for rows that are findings only"
     )

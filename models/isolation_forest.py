@@ -13,7 +13,7 @@ from coldaisle.entity_detector import EntityRows
 from coldaisle.errors import ConfigError
 from models.artefact import Card, version_of
 from models.forest_kernel import Kernel
-from models.forest_reasons import shares
+from models.forest_reasons import Reasons
 from models.forest_trees import MOST_SAMPLES, Trees, flatten, trees_of
 
 KIND = "isolation_forest"
@@ -50,6 +50,7 @@ class Forest:
         self.fit = fit
         self.version = version
         self._kernel = Kernel(fit.trees, len(fit.features))
+        self._reasons = Reasons(fit.trees)
         self._columns: dict[tuple[str, ...], NDArray[np.int64]] = {}
 
     def score(self, features: tuple[str, ...], values: NDArray[np.float32]) -> Floats:
@@ -67,7 +68,7 @@ class Forest:
     def reasons(self, features: tuple[str, ...], values: NDArray[np.float32]) -> Floats:
         """Return each feature's share in the strangeness of each row, [n, len(features)]."""
         rows, _ = self._own(features, values)
-        mine = shares(self.fit.trees, rows)
+        mine = self._reasons.shares(rows)
         found = np.zeros(values.shape)
         at = self._places(features)
         here = at >= 0

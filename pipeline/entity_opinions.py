@@ -16,7 +16,7 @@ from coldaisle.selfstats import SelfStats
 from coldaisle.state import Kept, State, nested
 from pipeline.columns import column, grown
 from pipeline.engine_settings import EngineSettings
-from pipeline.entities import Cells, Entities
+from pipeline.entities import FRESH_SECONDS, Cells, Entities
 from pipeline.evidence import Band, Evidence
 from pipeline.excursions import Excursions
 from pipeline.findings import Findings, Measured, Subject, known
@@ -31,10 +31,14 @@ ODD_METRICS = 2
 """One alone is for its own detector to judge, whose rule knows how much of it matters."""
 FLOOR = 4.0
 """Spreads of the strangeness: what calibration calls rare must also stand clear of normal life."""
+SMOOTH_SECONDS = 120.0
+"""Time constant of the strangeness: in the five minutes that its rule asks for, nine tenths of it come through."""
 _NAMED = 4
 _SHARE_LEAST = 0.05
 _BAND_SPREADS = 3.0
-_KEPT = {"_since": np.uint32, "_run": np.uint8, "tail": np.float32}
+_KEPT = {
+    "_since": np.uint32, "_run": np.uint8, "tail": np.float32, "_smooth": np.float32, "_heard": np.uint32,
+}  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -103,6 +107,8 @@ class EntityOpinions:
         self._since = column(0, np.uint32)  # s since when an entity exceeds, 0 = it does not
         self._excursions = Excursions(1, self._settings.relearn_seconds)
         self._run = column(0, np.uint8)
+        self._smooth = column(np.nan, np.float32)  # strangeness
+        self._heard = column(0, np.uint32)  # s of the newest
         self.tail = column(np.nan, np.float32)  # of the newest row
         self._open: dict[int, list[int]] = {}  # entity -> clear_ns, calm since (0 = still strange)
 
@@ -116,7 +122,8 @@ class EntityOpinions:
         self._rows.reset(ids)
         size = len(self._table.entities)
         self._since, self._run = grown(self._since, size, 0), grown(self._run, size, 0)
-        self.tail = grown(self.tail, size, np.nan)
+        self.tail, self._smooth = grown(self.tail, size, np.nan), grown(self._smooth, size, np.nan)
+        self._heard = grown(self._heard, size, 0)
         self._excursions.reset(np.zeros(0, np.int64), size)
 
     def gone(self, ids: Ids, now: int) -> list[Anomaly]:
@@ -178,7 +185,7 @@ class EntityOpinions:
         found: list[Anomaly] = []
         taught = ~strange
         if model:
-            score = self._detector.score(rows)
+            score = self._smoothed(end, entities, self._detector.score(rows))
             self._stats.add("samples_scored_total", float(len(which)), detector=self._detector.name)
             family = np.full(len(which), self._families.number((cells.kind, model)), np.int32)
             tail = self._calibrator.tail(0, family, score)
@@ -191,6 +198,19 @@ class EntityOpinions:
         if taught.any():
             self._detector.learn(rows._replace(values=rows.values[taught]), end)
         return found
+
+    def _smoothed(self, end: int, entities: NDArray[np.int64], raw: Floats) -> Floats:
+        """
+        Return the mean of the last minutes, the newest weighing most.
+
+        How strange the strangest row can look to a forest is bounded, so what sets a fault apart is that it lasts.
+        """
+        before, seen = self._smooth[entities].astype(np.float64), self._heard[entities]
+        share = -np.expm1((seen - float(end // SECOND)) / SMOOTH_SECONDS)
+        known = ~np.isnan(before) & (end // SECOND - seen <= FRESH_SECONDS)
+        smooth = np.where(known, before + share * (raw - before), raw)
+        self._smooth[entities], self._heard[entities] = smooth, end // SECOND
+        return smooth
 
     def _calibrate(
         self, end: int, entities: NDArray[np.int64], family: NDArray[np.int32], score: Floats, tail: Floats,

@@ -15,7 +15,7 @@ from coldaisle.entity_detector import EntityRows
 from coldaisle.errors import ConfigError
 from models.artefact import Card, load, save
 from models.forest_kernel import Kernel
-from models.forest_reasons import gains, shares
+from models.forest_reasons import Reasons
 from models.forest_trees import Trees, flatten, path_lengths, trees_of
 from models.isolation_forest import KIND, Forest, filled, fit, forests_of, train_forest
 
@@ -143,8 +143,8 @@ def test_what_features_spare_adds_up_to_what_the_row_is_shorter() -> None:
             expected[node] = (expected[below] * weight).sum() / weight.sum()
     usual = 2.0 * (np.log(255.0) + np.euler_gamma) - 2.0 * 255.0 / 256.0
     length = -np.log2(-model.score_samples(rows)) * usual
-    np.testing.assert_allclose(gains(trees, rows).sum(axis=1), expected[roots].mean() - length, atol=1e-9)
-    assert shares(trees, rows).shape == rows.shape
+    np.testing.assert_allclose(Reasons(trees).gains(rows).sum(axis=1), expected[roots].mean() - length, atol=1e-9)
+    assert Reasons(trees).shares(rows).shape == rows.shape
 
 
 def test_an_unknown_feature_is_taken_as_expected_and_too_few_give_no_opinion() -> None:

@@ -11,11 +11,13 @@ import pytest
 
 from cli import train, training_forest
 from cli.main import main
-from cli.training_data import from_recording, from_tables
+from cli.settings import Settings, StorageConfig
+from cli.training_data import from_recording, from_store, from_tables
 from coldaisle.clock import MINUTE
 from coldaisle.entity_detector import EntityRows
 from coldaisle.errors import ConfigError
-from coldaisle.store.recording import RecordingWriter
+from coldaisle.store.parquet import ParquetStore
+from coldaisle.store.recording import Recording, RecordingWriter
 from collectors.simulator.config import SimulatorConfig
 from collectors.simulator.simulator import Simulator, record
 from models.artefact import load
@@ -78,9 +80,24 @@ def test_one_metric_can_be_chosen_and_an_unknown_one_is_refused(hall: Path) -> N
         from_recording(hall, ("gpu_temprature",), None)
 
 
+def test_what_the_metric_store_holds_is_read_as_from_a_recording(hall: Path, tmp_path: Path) -> None:
+    recording = Recording(hall)
+    store = ParquetStore(tmp_path / "metrics")
+    store.write(block for _, block in recording.blocks(10 * MINUTE) if len(block))
+    store.flush()
+    store.close()
+    settings = Settings(storage=StorageConfig(folder=tmp_path))
+    first, last = recording.span
+    stored = from_store(settings, ("gpu_power_watts",), None, first, last)
+    told = from_recording(hall, ("gpu_power_watts",), None)
+    assert stored.series == told.series
+    np.testing.assert_array_equal(stored.times, told.times)
+    np.testing.assert_allclose(stored.values, told.values)
+
+
 def test_files_of_other_moments_meet_on_one_grid(tmp_path: Path) -> None:
     for name, start in (("a", 0), ("b", 300)):
-        times = np.arange(start, start + 600, 60)
+        times = 1_800_000_000 + np.arange(start, start + 600, 60)
         pd.DataFrame({"t": times, "x": np.arange(10.0), "y": 1.0}).to_csv(tmp_path / f"{name}.csv", index=False)
     history = from_tables([tmp_path], None)
     assert history.series == ("a/x", "a/y", "b/x", "b/y")

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "fuzz": "broken messages for every codec; none may crash, hang or fill the memory (--inputs 1000000)",
     "influx_store": "samples a second into InfluxDB and Parquet, beside influxdb-client alone",
     "incident_store": "questions of a history of 100,000 incidents",
+    "calibration": "whether stated probabilities come true on normal life, and the budget is kept (needs the sets too)",
     "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
 }
 

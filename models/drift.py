@@ -248,6 +248,9 @@ class Drift:
         weight = np.where(count < BLOCKS, weight, weight * trust)
         up, down = memory[f"{side}_up"][rows], memory[f"{side}_down"][rows]
         now = np.clip(far, -2.0 * CLIP, 2.0 * CLIP)
+        # A sum that grew for long would take as long to shrink: what is back in the middle forgets it quicker.
+        kept = np.where(np.abs(far) < 0.5 * settings.slack, 1.0 - 1.0 / BLOCKS, 1.0)
+        up, down = kept * up, kept * down
         up = np.clip(up + (now - settings.slack) / BLOCKS, 0.0, settings.most)
         down = np.clip(down - (now + settings.slack) / BLOCKS, 0.0, settings.most)
         most = np.where(up >= down, up, -down)

@@ -18,8 +18,10 @@ from models.forecast.time_to_limit import TimeToLimit
 HORIZON_SECONDS: Final = 3600.0
 WORTH: Final = 0.2
 """A probability below this is not worth telling."""
-LEFT_ALONE: Final = 0.85
-"""How often a trend is left to itself for so long: people, and controls, step in. Seen in ten simulated halls."""
+LEFT_ALONE: Final = 0.9
+"""How often a trend is left to itself for so long: people, and controls, step in."""
+LASTING_MINUTES: Final = 10
+"""What is on its way for less may be a jump, which tells nothing of the next hour; others tell of jumps at once."""
 WARM_UP_MINUTES: Final = 30
 KNOWN_MINUTES: Final = 60.0
 """So long after a limit was broken, that it may be again is no news."""
@@ -41,6 +43,7 @@ class LimitWarning:
     def __init__(self) -> None:
         self._ahead = TimeToLimit(step_seconds=60.0, warm_up=WARM_UP_MINUTES)
         self._known = np.zeros(0, np.int64)  # by slot: when its limit was last seen broken, Unix ns
+        self._lasting = np.zeros(0, np.int32)  # by slot: minutes for which it has been on its way
         self._of: Watched | None = None
         self._slots = np.zeros(0, np.int64)
 
@@ -50,8 +53,10 @@ class LimitWarning:
         self._ahead.forget(slots)
         size = int(slots.max(initial=-1)) + 1
         if size > len(self._known):
-            self._known = np.concatenate([self._known, np.zeros(size - len(self._known), np.int64)])
-        self._known[slots] = 0
+            more = size - len(self._known)
+            self._known = np.concatenate([self._known, np.zeros(more, np.int64)])
+            self._lasting = np.concatenate([self._lasting, np.zeros(more, np.int32)])
+        self._known[slots], self._lasting[slots] = 0, 0
 
     def look(self, watched: Watched, minute: Minute, _events: tuple[tuple[int, Event], ...]) -> View:
         """Take a minute; return which limits are likely to be reached, and which have been."""
@@ -73,13 +78,14 @@ class LimitWarning:
 
     def state(self) -> State:
         """Return what a snapshot keeps."""
-        return {**nested("ahead", self._ahead.state()), "known": self._known.copy()}
+        return {**nested("ahead", self._ahead.state()), "known": self._known.copy(), "lasting": self._lasting.copy()}
 
     def restore(self, state: State) -> None:
         """Take back what ``state`` returned. Raises Permanent."""
         kept = Kept(state)
         self._ahead.restore(kept.within("ahead").state)
         self._known = kept.array("known", np.int64, None)
+        self._lasting = kept.array("lasting", np.int32, len(self._known))
 
     def _limited(self, watched: Watched) -> Slots:
         if watched is not self._of:
@@ -99,6 +105,10 @@ class LimitWarning:
         trend = self._ahead.outlook(slots)
         way = sides * (minute.limits[slots] - trend.level)
         likely = likely[sides[likely] * trend.per_second[likely] * HORIZON_SECONDS >= way[likely]]
+        lasting = np.zeros(len(slots), np.int32)
+        lasting[likely] = self._lasting[slots[likely]] + 1
+        self._lasting[slots] = lasting
+        likely = likely[lasting[likely] > LASTING_MINUTES]
         strongest: dict[tuple[int, int], Outlook] = {}
         for i in likely.tolist():
             slot, level, per_second = int(slots[i]), float(trend.level[i]), float(trend.per_second[i])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from coldaisle.topology import Entity, Relation, RelationKind, Topology
 from models.calibrate import TailCalibrator
 from models.drift import Drift
 from models.early_warning import EarlyWarning
+from models.forest_nursery import Forests
 from models.level import Level
 from models.limit_warning import LimitWarning
 from models.peers import Peers
@@ -66,7 +68,8 @@ def foresight() -> Foresight:
 def engine(stats: SelfStats | None = None) -> Engine:
     """Return an engine that knows nothing yet."""
     counted = stats or SelfStats()
-    return Engine(detectors(), TailCalibrator(4, 4), RULES, topology(), SETTINGS, counted, foresight=foresight())
+    mine = detectors(), TailCalibrator(4, 4)
+    return Engine(*mine, RULES, topology(), SETTINGS, counted, foresight(), (Forests(), TailCalibrator(1, 4)))
 
 
 def parts_of(scorer: Engine) -> dict[str, Stateful]:
@@ -106,6 +109,9 @@ class Hall:
             return [Event("job", "start", now, labels(job="train"), "", members)]
         if step == 100:
             return [Event("job", "end", now - 5 * SECOND, labels(job="train"), "", members)]
+        if step == 130:
+            series = json.dumps([["gpu_temperature_celsius", {"gpu": f"GPU-{self._hot}-0", "node": self._hot}]])
+            return [Event("teaching", "normal", now + 45 * SECOND, labels(node=self._hot), "", {"series": series})]
         if step == 60:
             return [Event("job", "start", now + 30 * SECOND, labels(job="serve", node="n6"), "")]
         return []
@@ -162,7 +168,7 @@ def workshop() -> Workshop:
     stats = SelfStats()
 
     def bar() -> Bar:
-        return Bar(detectors(), TailCalibrator(4, 4), RULES, SETTINGS, stats)
+        return Bar(detectors(), TailCalibrator(4, 4), RULES, SETTINGS, stats, (Forests(), TailCalibrator(1, 4)))
 
     return Workshop(bar, topology, RULES, SETTINGS, stats, 1, 1, foresight)
 

@@ -21,6 +21,10 @@ WORKED_OUT_AGAIN = {
     "TickBuffer": {"_spans", "_held"},  # what came in several pieces is one afterwards
     "PeerGroups": {"_shapes"},
     "Findings": {"_told"},
+    "Entities": {"_cells", "_kinds", "_kind"},  # which series stand for which entity follows from the table
+    "EntityOpinions": {"_rules"},  # the rules are asked again
+    "Forest": {"_columns"},  # which feature a forest wants stands where is looked up again
+    "_Growing": {"fitted"},  # grown again from the same sample and seed
     "_Watch": {"covers"},  # the rule is asked again
     "Docket": {"_shares", "_ad_hoc", "_labels"},
     "CourtRoom": {"_plans"},

@@ -13,7 +13,7 @@ from cli.service import Stop, Worker
 from cli.settings import Settings
 from cli.shown import Shown
 from cli.storage_folder import ELSEWHERE, alone_in
-from cli.trained import ShadowNotes
+from cli.trained import ModelWatch
 from cli.upkeep import Keeper, outbox_at_work
 from cli.wiring import alerter_of, copy_of, engine_of, notifiers_of, notify_of, rules_of
 from coldaisle.bus.memory import MemoryBus
@@ -78,6 +78,7 @@ def house(
         shown = Shown(copy_of(topology), engine.view)
         served_at: list[str] = []
         notify = notify_of(settings.receivers, clock, lambda: settings.serve.url or "".join(served_at))
+        models = ModelWatch(settings, stats, clock)
         backends = Backends(
             live=shown.view,
             topology=lambda: shown.topology,
@@ -88,7 +89,9 @@ def house(
             hall=settings.hall,
             notify=notify,
             health=lambda: Health(
-                not stop.failed, (stop.failure,) if stop.failed else (), {"coldaisle": version("coldaisle")}
+                not stop.failed,
+                ((stop.failure,) if stop.failed else ()) + models.problems,
+                {"coldaisle": version("coldaisle"), **models.versions},
             ),
         )
         address = stack.enter_context(
@@ -132,9 +135,8 @@ def house(
                 judged.lag,
             )
         )
-        keeper = Keeper(metrics, clock, settings.storage.retention_days)
-        stack.enter_context(Worker("retention", keeper.step, stop))
-        stack.enter_context(Worker("models", ShadowNotes(settings, stats, clock).step, stop))
+        stack.enter_context(Worker("retention", Keeper(metrics, clock, settings.storage.retention_days).step, stop))
+        stack.enter_context(Worker("models", models.step, stop))
         repaired = list(metrics.repaired)
         if under_way:
             repaired.append(f"{under_way} notifications were under way when the last run ended; they are sent again")

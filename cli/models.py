@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from cli.incident_text import printable
 from cli.settings import models_folder, read
 from coldaisle.clock import SystemClock, rfc3339
 from coldaisle.errors import ConfigError
-from models.artefact import PAGE_FILE
+from models.model_card import describe
 from models.registry import Entry, Job, Registry, job_of
 
 _HISTORY = 10
@@ -124,8 +125,7 @@ def _show(registry: Registry, kind: str, version: str | None, as_json: bool) -> 
     if one.card is None:
         print(f"{one.version} is refused: {one.refused}")
         return 1
-    page = one.path / PAGE_FILE
-    print(page.read_text(encoding="utf-8") if page.is_file() else f"{one.version}: its page is missing\n")
+    print("\n".join(printable(line) for line in describe(**asdict(one.card)).splitlines()) + "\n")
     print(f"It is {_WORDS[one.standing]}.")
     live = job.live.get(name)
     if live is not None:

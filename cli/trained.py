@@ -49,18 +49,31 @@ def _forests(registry: Registry, challenger: bool) -> Mapping[str, Forest]:
         return {}
 
 
-class ShadowNotes:
-    """Writes into the registry, now and then, what champion and challenger counted; in a thread of its own."""
+class ModelWatch:
+    """
+    Looks at the registry once a minute, and writes into it now and then what champion and challenger counted.
+
+    In a thread of its own: whoever trains may hold the registry for a moment. ``problems`` are sentences for the
+    Health page, ``versions`` who decides by job; both are replaced, never changed.
+    """
 
     def __init__(self, settings: Settings, stats: SelfStats, clock: Clock) -> None:
+        self.problems: tuple[str, ...] = ()
+        self.versions: Mapping[str, str] = {}
         self._registry = Registry(models_folder(settings))
         self._stats, self._clock = stats, clock
+        self._looks = clock.now()
         self._due = clock.now() + NOTED_NS
         self._pause = threading.Event()
 
     def step(self) -> None:
-        """Write when it is due and there is something to tell, else wait a little."""
+        """Look and write when it is due, else wait a little."""
         now = self._clock.now()
+        if now >= self._looks:
+            self._looks = now + MINUTE
+            entries = self._registry.entries()
+            self.versions = {f"model {one.job}": one.version for one in entries if one.standing == "champion"}
+            self.problems = tuple(f"Model refused: {why}." for _, why in self._registry.refused)
         if now >= self._due:
             self._due = now + NOTED_NS
             scores = shadow_scores(self._stats)

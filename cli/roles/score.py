@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from cli.roles.process import Process
 from cli.roles.servers import bus_for, where_bus
 from cli.settings import snapshots_folder
-from cli.trained import ShadowNotes
+from cli.trained import ModelWatch
 from cli.wiring import bar_of, copy_of, foresight_of, rules_of
 from coldaisle.bus import ANOMALIES, COHORTS, DEADLETTERS, EVENTS, FRAMES
 from coldaisle.store.snapshots import FolderSnapshots
@@ -36,5 +36,5 @@ def begin(process: Process, stack: ExitStack) -> str:
     role = process.wait_for("kafka", lambda: ScoreRole(bus, workshop, snapshots, clock, pace))
     meter = process.meter(role.behind, ScoreRole.group)
     stack.enter_context(process.worker("score", lambda: meter.after(role.step()), role.close))
-    stack.enter_context(process.worker("models", ShadowNotes(settings, stats, clock).step))
+    stack.enter_context(process.worker("models", ModelWatch(settings, stats, clock).step))
     return f"{FRAMES} and {EVENTS} of {where_bus(settings)} to its {ANOMALIES}, snapshots in {folder}"

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cli.settings import ModelsConfig, Settings
-from cli.trained import NOTED_NS, ShadowNotes, entity_detector_of, shadow_scores
+from cli.trained import NOTED_NS, ModelWatch, entity_detector_of, shadow_scores
 from coldaisle.clock import ManualClock
 from coldaisle.entity_detector import EntityRows
 from coldaisle.selfstats import SelfStats
@@ -100,12 +100,12 @@ def test_a_challenger_that_fails_is_asked_no_more(
 
 def test_what_both_counted_is_written_down_now_and_then(settings: Settings) -> None:
     stats, clock = SelfStats(), ManualClock(1000)
-    notes = ShadowNotes(settings, stats, clock)
+    watch = ModelWatch(settings, stats, clock)
     entity_detector_of(settings, stats).score(rows(5, 50))
-    notes.step()
+    watch.step()
     assert Registry(folder(settings)).job(KIND).live == {}
     clock.advance(NOTED_NS / 1e9)
-    notes.step()
+    watch.step()
     live = Registry(folder(settings)).job(KIND).live
     assert {version: each.scores["rows"] for version, each in live.items()} == {"first": 50, "second": 50}
 
@@ -117,3 +117,22 @@ def test_a_snapshot_of_a_shadowed_champion_is_the_champions(settings: Settings) 
     assert shadowed.state().keys() == champion.state().keys()
     champion.restore(shadowed.state())
     np.testing.assert_array_equal(champion.score(rows(5, 50)), shadowed.score(rows(5, 50)))
+
+
+def test_a_refused_model_is_a_sentence_on_the_health_page_until_it_is_mended(settings: Settings) -> None:
+    clock = ManualClock(1000)
+    watch = ModelWatch(settings, SelfStats(), clock)
+    watch.step()
+    assert (watch.problems, watch.versions) == ((), {f"model {KIND}": "first"})
+    path = folder(settings) / KIND / "second" / WEIGHTS_FILE
+    whole = path.read_bytes()
+    path.write_bytes(b"x")
+    clock.advance(61)
+    watch.step()
+    (problem,) = watch.problems
+    assert problem.startswith("Model refused: ")
+    assert WEIGHTS_FILE in problem
+    path.write_bytes(whole)
+    clock.advance(61)
+    watch.step()
+    assert watch.problems == ()

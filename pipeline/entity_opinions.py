@@ -83,6 +83,14 @@ class Reason(NamedTuple):
     detector: int
 
 
+def odd_metrics(features: tuple[str, ...], values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return how many metrics of each row somebody calls odd, [n]; the features of a metric stand side by side."""
+    metrics = np.array([feature.partition("/")[0] for feature in features])
+    starts = np.flatnonzero(np.concatenate(([True], metrics[1:] != metrics[:-1])))
+    odd = np.logical_or.reduceat(np.abs(values) >= ODD_SPREADS, starts, axis=1)
+    return np.asarray(odd.sum(axis=1))
+
+
 class EntityOpinions:
     """
     Findings of the entity detector.
@@ -104,6 +112,9 @@ class EntityOpinions:
         self._rows = Entities(table, [each.name for each in judge.detectors], self._settings.load_detectors)
         self._families = Interner()
         self._rules: dict[int, ScoreRule | None] = {}  # by metric
+        mine = [rule for rule in self._book if isinstance(rule, ScoreRule)]
+        asked = [rule.for_seconds for rule in mine if not rule.detectors or self._detector.name in rule.detectors]
+        self._shortest_seconds = min(asked, default=0.0)
         self._since = column(0, np.uint32)  # s since when an entity exceeds, 0 = it does not
         self._excursions = Excursions(1, self._settings.relearn_seconds)
         self._run = column(0, np.uint8)
@@ -227,27 +238,31 @@ class EntityOpinions:
         self, end: int, cells: Cells, rows: EntityRows, which: NDArray[np.int64], exceeds: NDArray[np.bool_]
     ) -> list[Anomaly]:
         """Follow what is open, and open what has been strange for long enough."""
-        entities = cells.entities[which]
+        entities, now = cells.entities[which], end // SECOND
+        at = np.flatnonzero(exceeds)
+        strange = np.zeros(len(entities), np.bool_)
+        strange[at] = odd_metrics(rows.features, rows.values[at]) >= ODD_METRICS
+        since = self._since[entities]
+        since = np.where(strange, np.where(since == 0, now, since), 0)
+        run = np.where(strange, np.minimum(self._run[entities], 250) + 1, 0)
+        self._since[entities], self._run[entities] = since, run
+        opened = np.isin(entities, list(self._open))
         found: list[Anomaly] = []
-        at = np.flatnonzero(exceeds | (self._run[entities] > 0) | np.isin(entities, list(self._open)))
+        for i in np.flatnonzero(opened).tolist():
+            found += self._follow(int(entities[i]), end, bool(strange[i]))
+        ripe = strange & ~opened & (run >= self._settings.confirm_samples) & (now - since >= self._shortest_seconds)
+        at = np.flatnonzero(ripe & ~np.isin(entities, self._entities_found()))
         if not len(at):
             return found
-        some = rows._replace(values=rows.values[at])
-        shares = self._detector.reasons(some)
-        for i, entity in enumerate(entities[at].tolist()):
-            reasons = self._reasons(cells, int(which[at[i]]), some.values[i], shares[i]) if exceeds[at[i]] else []
+        # Reasons are worked out only for what may become a finding.
+        shares = self._detector.reasons(rows._replace(values=rows.values[at]))
+        for i, share in zip(at.tolist(), shares, strict=True):
+            entity = int(entities[i])
+            reasons = self._reasons(cells, int(which[i]), rows.values[i], share)
             rule = self._carrying(reasons)
-            if entity in self._open:
-                found += self._follow(entity, end, rule is not None)
-                continue
             if rule is None:
-                self._run[entity] = self._since[entity] = 0
-                continue
-            self._since[entity] = self._since[entity] or end // SECOND
-            self._run[entity] = min(int(self._run[entity]), 250) + 1
-            lasted = end // SECOND - int(self._since[entity])
-            long_enough = lasted >= rule[0].for_seconds and self._run[entity] >= self._settings.confirm_samples
-            if long_enough and entity not in self._entities_found():
+                self._since[entity] = self._run[entity] = 0  # asked again when it has lasted as long once more
+            elif now - int(since[i]) >= rule[0].for_seconds:
                 found.append(self._announce(entity, end, *rule, reasons, self._detector.model_of(cells.kind)))
         return found
 

@@ -69,10 +69,10 @@ def engine(both_everywhere: bool = True, stats: SelfStats | None = None) -> Engi
     return Engine(detectors, calibrator, load(rules_folder(None)), Topology(), settings, stats or SelfStats())
 
 
-def scoring(nodes: int, scrapes: int, both_everywhere: bool = True) -> Rate:
+def scoring(nodes: int, scrapes: int, both_everywhere: bool = True, scorer: Engine | None = None) -> Rate:
     """Measure decode, ingest, ticks, detectors, calibration, limits and silences on a fleet after its warm-up."""
     fleet, layouts = Fleet(nodes), LayoutCache()
-    scorer = engine(both_everywhere)
+    scorer = scorer or engine(both_everywhere)
     meter = Meter()
     warm = WARM_UP_SCRAPES * fleet.interval_seconds
     for second in range(warm + scrapes * fleet.interval_seconds):

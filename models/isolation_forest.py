@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import IsolationForest
 
 from coldaisle.entity_detector import EntityRows
 from coldaisle.errors import ConfigError
@@ -124,6 +123,9 @@ def train_forest(
             f"isolation forest: {len(rows)} rows of {len(often)} features are too few (at least {FEWEST_ROWS} of "
             f"{FEWEST_FEATURES}); give more history"
         )
+    # Serving a forest needs none of it, and it doubles the time that a start takes.
+    from sklearn.ensemble import IsolationForest  # noqa: PLC0415
+
     model = IsolationForest(n_estimators=trees, max_samples=min(samples, len(rows)), random_state=seed, n_jobs=1)
     flat = flatten(model.fit(rows))
     strange = -Kernel(flat, len(often)).score(rows[: 1 << 16])

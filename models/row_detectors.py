@@ -15,6 +15,7 @@ from coldaisle.detector import Batch, Detector, Traits
 from coldaisle.errors import ConfigError
 from models.budget import SECONDS_PER_DAY, threshold
 from models.calibrate import TailCalibrator, TailSettings
+from models.isolation_forest import Forest, train_forest
 from models.level import Level
 from models.reconstruction import Reconstruction
 from models.seasonal import Seasonal
@@ -175,8 +176,6 @@ def forest_rows(rows: Rows) -> Floats:
     It is trained once, on the rows learnt from, or where there are none on the first 15 %; on too little to learn
     from it has no opinion.
     """
-    from models.isolation_forest import Forest, train_forest  # noqa: PLC0415 - scikit-learn takes seconds to import
-
     distances = _detector_rows(Level(relearn_seconds=SECONDS_PER_DAY), rows)
     names = tuple(str(number) for number in range(distances.shape[1]))
     learnt = rows.learnt or int(WARM_UP_SHARE * len(distances))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.detection_marks import alarms, auc_pr, event_f1, oracle_event_f1, vus_pr
 from coldaisle.clock import SECOND
 from models.ensemble import Ensemble
+from models.one_metric import OneMetric
 
 Floats = NDArray[np.float64]
 START = 1_700_000_000 * SECOND
@@ -89,7 +90,8 @@ def measure(case: Case, scores: Floats, flagged: NDArray[np.bool_] | None) -> di
 
 def ours(case: Case, train: bool, budget: float) -> tuple[Floats, NDArray[np.bool_]]:
     """Return scores and flags as the command gives them."""
-    ensemble = Ensemble(case.values.shape[1], budget)
+    metrics = case.values.shape[1]
+    ensemble = OneMetric(budget) if metrics == 1 else Ensemble(metrics, budget)
     history = case.train if train and case.train is not None else case.values[:0]
     times = START + np.arange(len(history) + len(case.values)) * case.interval_seconds * SECOND
     if len(history):

@@ -1,0 +1,91 @@
+"""How often normal life is as unusual as now, by what is known of machines and what this one did so far."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldaisle.clock import SECOND
+from models.budget import SECONDS_PER_DAY
+
+Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+BRIDGED_ROWS = 10
+"""Runs that are no farther apart are one event."""
+STEP = 0.05
+HIGHEST = 16.0
+USUAL_RATE_AT, USUAL_RATE_PER_DAY = 4.2, 0.2
+USUAL_DECAY = 1.14
+"""What is believed of an entity before it has shown its own life: so many false events a day rise so many e-folds
+above the median statistic, and the rate falls like a Pareto tail. From the normal halves of 7 servers with one-minute
+and 6 with five-minute rows together, which are not free of faults themselves (docs/detection.md)."""
+BELIEF_DAYS = 100.0
+"""The belief weighs as much as so many days of own life: real faults are part of that life, and ten days of it
+taught the threshold to overlook them (docs/detection.md)."""
+_LOWEST = -12.0
+
+
+class Rarity:
+    """
+    The rate of events above each level of a statistic: a gamma prior and the entity's own counts (empirical Bayes).
+
+    Levels are taken relative to the running median of the statistic's logarithm, so that its unit does not
+    matter. With ``n`` own events above a level in ``t`` days the rate is ``(n + d r) / (t + d)``, where
+    ``r`` is the usual rate and ``d`` = BELIEF_DAYS. An event is a run above the level; runs at most
+    BRIDGED_ROWS apart are one.
+    """
+
+    def __init__(self) -> None:
+        self._levels = np.arange(0.0, HIGHEST, STEP)
+        self._usual = USUAL_RATE_PER_DAY * np.exp(-USUAL_DECAY * (self._levels - USUAL_RATE_AT))
+        self._events = np.zeros(len(self._levels))
+        self._last = np.full(len(self._levels), -(10**9), np.int64)
+        self._histogram = np.zeros(int((HIGHEST - _LOWEST) / STEP) + 1)
+        self._rows = 0
+        self._elapsed_ns = 0
+        self._median = 0.0
+
+    def height(self, statistic: Floats) -> Floats:
+        """Return how many e-folds ``statistic`` [n] stands above its median."""
+        return np.asarray(np.log(np.maximum(statistic, 1e-12)) - self._median)
+
+    def rate(self) -> Floats:
+        """Return the events a day above each level, never rising with the level."""
+        days = self._elapsed_ns / SECOND / SECONDS_PER_DAY
+        rate = (self._events + BELIEF_DAYS * self._usual) / (days + BELIEF_DAYS)
+        return np.asarray(np.maximum.accumulate(rate[::-1])[::-1])
+
+    def limit(self, budget_events_per_day: float) -> float:
+        """Return the height above which events are rarer than the budget."""
+        return float(self._levels[min(int((self.rate() > budget_events_per_day).sum()), len(self._levels) - 1)])
+
+    def tail(self, height: Floats, rows_per_day: float) -> Floats:
+        """Return the probability (0..1] that a row of normal life begins an event as high; the usual row has 1/2."""
+        probability = np.minimum(self.rate() / rows_per_day, 0.25)
+        # Events are counted where they stand out; below that, a straight line to the median.
+        probability[0] = 0.5
+        first = round(1.0 / STEP)
+        probability[: first + 1] = np.geomspace(0.5, min(probability[first], 0.25), first + 1)
+        decades = np.log(probability)
+        return np.asarray(np.where(
+            height >= 0, np.exp(np.interp(height, self._levels, decades)), 1.0 - 0.5 * np.exp(np.minimum(height, 0.0))
+        ))  # fmt: skip
+
+    def learn(self, statistic: Floats, elapsed_ns: int) -> None:
+        """Count a block's rows and events; ``elapsed_ns`` of time passed."""
+        above = self.height(statistic)[None, :] > self._levels[:, None]
+        for level in np.flatnonzero(above.any(axis=1)):
+            rows = np.flatnonzero(above[level]) + self._rows
+            apart = np.diff(np.concatenate(([self._last[level]], rows)))
+            self._events[level] += np.count_nonzero(apart > BRIDGED_ROWS + 1)
+            self._last[level] = rows[-1]
+        self._rows += len(statistic)
+        self._elapsed_ns += elapsed_ns
+        place = (np.log(np.maximum(statistic, 1e-12)) - _LOWEST) / STEP
+        places = np.clip(place, 0, len(self._histogram) - 1).astype(np.int64)
+        self._histogram += np.bincount(places, minlength=len(self._histogram))
+        beneath = np.cumsum(self._histogram)
+        middle = int(np.searchsorted(beneath, 0.5 * beneath[-1]))
+        share = 1.0 - (beneath[middle] - 0.5 * beneath[-1]) / max(float(self._histogram[middle]), 1.0)
+        self._median = _LOWEST + STEP * (middle + share)

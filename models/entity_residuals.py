@@ -1,0 +1,109 @@
+"""What one entity's metrics do that neither their own last rows nor the other metrics let expect."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.entity_moments import FARTHEST, Moments
+
+Floats = NDArray[np.float64]
+
+HALF_LIFE_ROWS = 20_000.0
+"""Two weeks of one-minute rows; shorter memories were no better on SMD or ASD (docs/detection.md)."""
+FAST, SLOW = 0.5, 1.0 / 11.0
+"""Weights of the newest row in the two averages of the rows before: the last two rows, and the last eleven."""
+EXPLAINED = 0.9
+"""The share of the variance that the kept components explain. Less than the usual 0.95: what is left over is
+then many metrics' own life and not the last one's rounding."""
+FARTHEST_BLAMED = 1e6
+LEAST_USUAL = 0.05
+"""The smallest usual residual, in spreads: what is explained wholly still has some rounding."""
+
+
+class Residuals(NamedTuple):
+    """What a block of rows looks like, [rows, metrics]; missing values have 0."""
+
+    change: Floats  # the step from the rows just before, in the metric's usual steps, at most FARTHEST
+    steps: Floats  # the same, not cut (but at FARTHEST_BLAMED): which of several wild metrics is the wildest
+    joint: Floats  # what the components of all metrics, now and just before, leave unexplained, in its usual size
+    before: Floats  # what the metric's own last rows let expect, in its unit
+    rebuilt: Floats  # what the components let expect, in its unit
+
+
+class EntityResiduals:
+    """
+    Steps of each metric, and principal components over the metrics now and their averages just before.
+
+    The second is dynamic PCA (Ku, Storer and Georgakis 1995) with two averages in place of many lags: it
+    knows how metrics go together and how each goes on. Rows come in blocks: ``score``, then ``learn`` the same.
+    """
+
+    def __init__(self, metrics: int) -> None:
+        self._metrics = metrics
+        self._steps = Moments(metrics, HALF_LIFE_ROWS, covariance=False)
+        self._stacked = Moments(3 * metrics, HALF_LIFE_ROWS, covariance=True)
+        self._averages = np.full((2, metrics), np.nan)
+        self._weights = np.array([[FAST], [SLOW]])
+        self._components = np.zeros((3 * metrics, 0))
+        self._usual = np.ones(metrics)
+        self._seen: tuple[Floats, Floats] | None = None
+
+    def score(self, values: Floats, resumes: NDArray[np.bool_]) -> Residuals:
+        """Return residuals of ``values`` [rows, metrics], NaN = missing; ``resumes`` [rows]: after a gap in time."""
+        fast, slow = self._walk(values, resumes)
+        steps, stacked = values - fast, np.hstack((values, fast, slow))
+        self._seen = steps, stacked
+        distance = self._stacked.distance(stacked)
+        fitted = (distance @ self._components) @ self._components[: self._metrics].T
+        missing = np.isnan(values)
+        joint = np.clip((distance[:, : self._metrics] - fitted) / self._usual, -FARTHEST, FARTHEST)
+        mean, spread = self._stacked.mean[: self._metrics], self._stacked.spread[: self._metrics]
+        change = self._steps.distance(steps, FARTHEST_BLAMED)
+        return Residuals(
+            np.clip(change, -FARTHEST, FARTHEST), change, np.where(missing, 0.0, joint), fast, mean + spread * fitted
+        )
+
+    def learn(self) -> None:
+        """Learn the block that was scored last. Raises RuntimeError where there is none."""
+        if self._seen is None:
+            raise RuntimeError("learn() before score()")
+        steps, stacked = self._seen
+        self._seen = None
+        self._steps.learn(steps)
+        self._stacked.learn(stacked)
+        if self._stacked.blocks <= 16 or self._stacked.blocks % 8 == 0:
+            self._decompose()
+
+    def _walk(self, values: Floats, resumes: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Return the fast and the slow average of the rows before each row; a missing value leaves them alone."""
+        averages = np.empty((len(values), 2, self._metrics))
+        now = self._averages
+        missing = np.isnan(values)
+        some, new = missing.any(axis=1).tolist(), resumes.tolist()
+        if np.isnan(now).any():
+            new[0] = True
+        for row, value in enumerate(values):
+            if new[row] or some[row]:
+                fresh = np.isnan(now) if not new[row] else np.ones_like(now, np.bool_)
+                now = np.where(fresh & ~missing[row], value, now)
+                averages[row] = now
+                now = np.where(missing[row], now, now + self._weights * (value - now))
+            else:
+                averages[row] = now
+                now = now + self._weights * (value - now)
+        self._averages = now
+        return averages[:, 0], averages[:, 1]
+
+    def _decompose(self) -> None:
+        correlation = self._stacked.correlation()
+        values, vectors = np.linalg.eigh((correlation + correlation.T) / 2.0)
+        share = np.maximum(values[::-1], 0.0)
+        total = share.sum()
+        kept = int(np.searchsorted(np.cumsum(share) / total, EXPLAINED)) + 1 if total > 0 else 0
+        self._components = vectors[:, ::-1][:, : min(kept, len(values) - 1)]
+        rest = (np.eye(len(values)) - self._components @ self._components.T)[: self._metrics]
+        usual = np.einsum("ij,ij->i", rest @ correlation, rest)
+        self._usual = np.maximum(np.sqrt(np.maximum(usual, 0.0)), LEAST_USUAL)

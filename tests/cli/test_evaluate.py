@@ -14,6 +14,7 @@ from coldaisle.errors import ConfigError
 from coldaisle.store.recording import RecordingWriter
 from collectors.simulator.config import SimulatorConfig
 from collectors.simulator.simulator import Simulator, record
+from models.marks import auc_pr, event_f1
 
 ROWS = 900
 
@@ -98,6 +99,24 @@ def test_the_page_needs_nothing_else_and_draws_every_file(
     assert "prefers-color-scheme:dark" in text
     assert not re.search(r"\b(nan|None|inf)\b", text)
     assert len(text) < 400_000
+
+
+@pytest.mark.parametrize("metrics", [1, 2])
+def test_the_row_coldaisle_is_what_the_command_score_gives(
+    tmp_path: Path, metrics: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values, labels = series(4)
+    times = pd.date_range("2026-01-01", periods=ROWS, freq="1min").astype(str)
+    columns = {f"m{number}": values[ROWS:, number] for number in range(metrics)}
+    pd.DataFrame({"timestamp": times, **columns, "label": labels}).to_csv(tmp_path / "a.csv", index=False)
+    code, out, _ = evaluated(capsys, tmp_path / "a.csv", "--detectors", "coldaisle", "--json")
+    assert code == 0
+    mark = json.loads(out)["sets"][0]["files"][0]["detectors"]["coldaisle"]
+    assert main(["score", str(tmp_path / "a.csv"), "--exclude", "label", "--output", str(tmp_path / "out")]) == 0
+    given = pd.read_csv(tmp_path / "out" / "a.csv")
+    scores = given["anomaly_score"].fillna(-1.0).to_numpy()
+    assert mark["event_f1"] == pytest.approx(event_f1(labels > 0, given["is_anomaly"].to_numpy() > 0))
+    assert mark["auc_pr"] == pytest.approx(auc_pr(labels > 0, scores), abs=0.02)  # the file holds six digits
 
 
 def test_the_interval_decides_what_a_day_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,8 @@ from models.forecast.neural import Forecaster, train_neural
 from models.forecast.training import prepare, season_of, train_and_judge
 from models.forecast.windows import Table, filled, usual_of
 
+pytestmark = pytest.mark.timeout(900)  # importing torch and lightning takes minutes where all cores are busy
+
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None,
     reason="NO NEURAL FORECAST IS TESTED: torch is not installed; `make forecast` installs it",

@@ -69,7 +69,7 @@ class TimeToLimit:
     """
     Level and trend of series that have a limit, and from these when the limit will be crossed, with a probability.
 
-    Ten local linear trend models run side by side for each series, scaled by its own spread and weighed by how well
+    Eleven local linear trend models run side by side for each series, scaled by its own spread and weighed by how well
     each foretold the last 50 steps or so (``models/forecast/trends.py``); what noise, a walk or a settling value
     explains is therefore not called a ramp. What crosses is the level, not the noise of single readings around it. Each
     series' forecast :data:`AHEAD` steps ahead is checked against what came; later ones are widened or narrowed by that.

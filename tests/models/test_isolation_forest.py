@@ -49,7 +49,7 @@ def stored(folder: Path) -> tuple[Path, Card]:
     return folder / card.version, card
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(
     rows=st.integers(2, 700),
     features=st.integers(1, 12),
@@ -272,7 +272,7 @@ def test_arrays_that_are_no_trees_are_refused() -> None:
     assert trees_of(trees.arrays(), len(NAMES)) is not None
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=30)
 @given(data=st.data())
 def test_whatever_arrays_hold_they_are_refused_or_served(data: st.DataObject) -> None:
     trees = SMALL

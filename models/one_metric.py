@@ -100,9 +100,9 @@ class OneMetric:
         self._settle(steps)
 
     def _look(self, rows: Floats, known: int, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Return the decades of rarity that each view sees, [views, rows], and what was expected."""
+        """Return the decades of rarity that each view sees, [views, rows], and what the surest of them expected."""
         new = len(rows) - known
-        decades, expected = np.zeros((len(self._views), new)), np.full(new, np.nan)
+        decades, expected, surest = np.zeros((len(self._views), new)), np.full(new, np.nan), np.zeros(new)
         if known < BLOCK:
             return decades, expected
         family = np.zeros(new, np.int32)
@@ -113,7 +113,9 @@ class OneMetric:
             decades[number] = np.minimum(-np.log10(np.where(np.isnan(tail), 1.0, tail)), MOST_DECADES)
             heard = present & np.isfinite(departure)
             self._calibrator.learn(number, family, np.nan_to_num(departure), heard.astype(np.float64))
-            np.copyto(expected, seen.expected, where=~np.isnan(seen.expected))
+            surer = ~np.isnan(seen.expected) & (decades[number] >= surest)
+            np.copyto(expected, seen.expected, where=surer)
+            np.copyto(surest, decades[number], where=surer)
         return decades, expected
 
     def _in_units(self, number: int, departure: Floats) -> Floats:

@@ -121,6 +121,24 @@ def test_dull_files_break_nothing(values: Floats) -> None:
     assert not found.flagged.any()
 
 
+def test_what_was_expected_of_a_shifted_row_is_where_it_stood_before() -> None:
+    values = 500.0 + noise(20.0)
+    values[900:930] += 400.0
+    found = play(values)
+    assert found.flagged[905:930].all()
+    assert found.expected[905:930] == pytest.approx(500.0, abs=30.0)
+
+
+def test_irregular_times_with_gaps_are_steps_like_others() -> None:
+    values = wave(50) + noise(0.1)
+    values[1000] += 2.0
+    steps = np.random.default_rng(2).integers(30, 90, ROWS)
+    steps[400] = 86_400
+    found = OneMetric(0.2).score(np.cumsum(steps) * SECOND, values[:, None])
+    assert found.flagged[1000]
+    assert found.flagged[64:1000].sum() == 0
+
+
 def test_a_constant_that_changes_is_found() -> None:
     values = np.full(400, 5.0)
     values[300:310] = 6.0

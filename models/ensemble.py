@@ -24,7 +24,7 @@ SMOOTHING = 0.1
 """Weight of the newest row in the smoothed statistic (an EWMA chart, Roberts 1959)."""
 BRISK = 0.5
 """The same for what ends an anomaly: a smoothed statistic takes long to forget something huge."""
-BRISK_HEIGHT = 3.0
+BRISK_HEIGHT = 4.5
 """A row is flagged only while also the brisk statistic is so many e-folds above the usual."""
 FLOOR = 0.05
 """Added to each mean square, so that one look at perfect ease does not silence the other."""
@@ -88,7 +88,7 @@ class Ensemble:
 
         height = self._rarity.height(smooth)
         warm = (np.arange(len(values)) + self._rows >= WARM_UP) & present
-        found.tail[:] = np.where(warm, self._rarity.tail(height, self._rows_per_day()), np.nan)
+        found.tail[:] = np.where(warm, self._rarity.tail(height), np.nan)
         found.score[:] = surprise(found.tail)
         lively = self._rarity.height(brisk) > BRISK_HEIGHT
         found.flagged[:] = warm & lively & (height > self._rarity.limit(self._budget))
@@ -128,9 +128,6 @@ class Ensemble:
             return np.zeros(len(elapsed), np.bool_)
         return np.asarray(elapsed > GAP_INTERVALS * self._interval_ns)
 
-    def _rows_per_day(self) -> float:
-        return SECONDS_PER_DAY * SECOND / self._interval_ns if self._interval_ns else 1440.0
-
     def _pace(self, elapsed: Times) -> None:
         """Settle, when warm-up ends, how often rows come."""
         if self._interval_ns == 0:
@@ -138,3 +135,4 @@ class Ensemble:
             if self._rows >= WARM_UP and self._intervals:
                 self._interval_ns = int(np.median(self._intervals))
                 self._intervals.clear()
+                self._rarity.pace(SECONDS_PER_DAY * SECOND / self._interval_ns)

@@ -15,11 +15,14 @@ BRIDGED_ROWS = 10
 """Runs that are no farther apart are one event."""
 STEP = 0.05
 HIGHEST = 16.0
-USUAL_RATE_AT, USUAL_RATE_PER_DAY = 4.2, 0.2
+USUAL_RATE_PER_DAY, USUAL_RATE_AT, USUAL_ROWS_PER_DAY = 0.2, 3.85, 644.0
 USUAL_DECAY = 1.14
 """What is believed of an entity before it has shown its own life: so many false events a day rise so many e-folds
-above the median statistic, and the rate falls like a Pareto tail. From the normal halves of 7 servers with one-minute
-and 6 with five-minute rows together, which are not free of faults themselves (docs/detection.md)."""
+above the median statistic where so many rows come a day, and the rate falls like a Pareto tail. From the normal
+halves of 7 servers with one-minute and 6 with five-minute rows, which are not free of faults (docs/detection.md)."""
+FEWEST_ROWS_PER_DAY, MOST_ROWS_PER_DAY = 96.0, 8640.0
+"""The rate grows with the square root of the rows a day, between what only happens (not at all) and what only chance
+makes (as the rows do); so far as has been seen, and not beyond."""
 BELIEF_DAYS = 100.0
 """The belief weighs as much as so many days of own life: real faults are part of that life, and ten days of it
 taught the threshold to overlook them (docs/detection.md)."""
@@ -39,6 +42,7 @@ class Rarity:
     def __init__(self) -> None:
         self._levels = np.arange(0.0, HIGHEST, STEP)
         self._usual = USUAL_RATE_PER_DAY * np.exp(-USUAL_DECAY * (self._levels - USUAL_RATE_AT))
+        self._rows_per_day = USUAL_ROWS_PER_DAY
         self._events = np.zeros(len(self._levels))
         self._last = np.full(len(self._levels), -(10**9), np.int64)
         self._histogram = np.zeros(int((HIGHEST - _LOWEST) / STEP) + 1)
@@ -50,19 +54,24 @@ class Rarity:
         """Return how many e-folds ``statistic`` [n] stands above its median."""
         return np.asarray(np.log(np.maximum(statistic, 1e-12)) - self._median)
 
+    def pace(self, rows_per_day: float) -> None:
+        """Say how often rows come."""
+        self._rows_per_day = rows_per_day
+
     def rate(self) -> Floats:
         """Return the events a day above each level, never rising with the level."""
         days = self._elapsed_ns / SECOND / SECONDS_PER_DAY
-        rate = (self._events + BELIEF_DAYS * self._usual) / (days + BELIEF_DAYS)
+        dense = np.clip(self._rows_per_day, FEWEST_ROWS_PER_DAY, MOST_ROWS_PER_DAY) / USUAL_ROWS_PER_DAY
+        rate = (self._events + BELIEF_DAYS * np.sqrt(dense) * self._usual) / (days + BELIEF_DAYS)
         return np.asarray(np.maximum.accumulate(rate[::-1])[::-1])
 
     def limit(self, budget_events_per_day: float) -> float:
         """Return the height above which events are rarer than the budget."""
         return float(self._levels[min(int((self.rate() > budget_events_per_day).sum()), len(self._levels) - 1)])
 
-    def tail(self, height: Floats, rows_per_day: float) -> Floats:
+    def tail(self, height: Floats) -> Floats:
         """Return the probability (0..1] that a row of normal life begins an event as high; the usual row has 1/2."""
-        probability = np.minimum(self.rate() / rows_per_day, 0.25)
+        probability = np.minimum(self.rate() / self._rows_per_day, 0.25)
         # Events are counted where they stand out; below that, a straight line to the median.
         probability[0] = 0.5
         first = round(1.0 / STEP)

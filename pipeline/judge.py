@@ -226,7 +226,7 @@ class Judge:
             raw = np.where(self._grace[ids] > times // SECOND, np.nan, scores.score)
             scores = Scores(raw, scores.expected, scores.spread)
         self._stats.add("samples_scored_total", float(len(ids)), detector=self.detectors[number].name)
-        return Opinion(number, positions, batch, scores, np.empty(len(ids)), np.empty(len(ids)))
+        return Opinion(number, positions, batch, scores, np.full(len(ids), np.nan), np.full(len(ids), np.inf))
 
     def _smoothed(self, number: int, ids: Ids, raw: Floats) -> Floats:
         memory = self._smooth[number]

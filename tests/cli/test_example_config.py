@@ -29,6 +29,7 @@ _SHOWN_AS_EXAMPLE = {
     "storage.influx.org", "storage.influx.token", "storage.influx.ca_file", "storage.influx.queue.folder",
     "bus.kafka.ca_file", "bus.kafka.client_cert_file", "bus.kafka.client_key_file", "bus.kafka.user",
     "bus.kafka.password", "bus.kafka.instance", "snapshots.folder", "spool.folder", "models.folder", "simulator.duration_seconds",
+    "simulator.build_up_seconds",
     "alerts.maintenance", "host.skip_filesystem_types", "host.skip_disks", "prometheus.name", "prometheus.url",
     "prometheus.labels", "prometheus.bearer_token", "prometheus.ca_file", "receiver.name", "receiver.url",
     "receiver.secret", "receiver.secret_file", "maintenance.matchers", "maintenance.starts_at", "maintenance.ends_at",

@@ -16,6 +16,7 @@ from coldaisle.alert import Alert, AlertState
 from coldaisle.anomaly import Anomaly, Contribution, Phase, Window
 from coldaisle.errors import ConfigError
 from coldaisle.incident import Acknowledgement, Incident, IncidentState, ResolveReason, TimelineEntry
+from coldaisle.prediction import Outcome, Prediction, Reason, Within
 from coldaisle.series import Series, labels
 from coldaisle.severity import Severity
 from coldaisle.store.dataclass_json import decoder, encoder
@@ -39,6 +40,10 @@ def whole() -> Incident:
         "f1", Phase.UPDATED, "rule", "peers", "2", Severity.TICKET, "gpu/g1", NS, NS + 1, 0.5, "why", NS + 2,
         Series("m_watts", labels(gpu="g1", node="n1")), 1.0, 2.0, 3.0, 4.0, 1e-9,
         (Contribution("gpu/g1", "m_watts", 0.7, 1.0, 2.0),), ("gpu/g2",), ("gpu/g1",), "sum", "act", "book", window,
+        Prediction(
+            "p1", "rule", "gpu/g1", "link fails", 0.8, Within(1.0, 2.0, 3.0), NS, NS + 9, NS + 1, 0.9,
+            (Reason("m_total", "rises", 1.5, 48.0, NS),), "early_warning", "1", NS + 2, Outcome.HIT, NS + 3, 4.0,
+        ),
     )  # fmt: skip
     alert = Alert(
         "rule", "gpu/g1", Severity.PAGE, AlertState.RESOLVED, NS, NS + 1, NS + 2, "sum", "why", "act", "book", 0.25,

@@ -76,6 +76,9 @@ class _Deaf:
     def withhold(self, ids: Ids, at: int) -> None:
         """Nothing is believed anyway."""
 
+    def accept(self, ids: Ids, at: int) -> None:
+        """Nothing was found strange."""
+
     def set_budget(self, gpus: int, series: int) -> None:
         """Nothing is spent."""
 

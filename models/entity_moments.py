@@ -87,11 +87,14 @@ class Moments:
         covariance = self._products / weight - mean * mean.T
         return np.asarray(covariance / np.outer(self.spread, self.spread))
 
+    def _own(self, table: Floats) -> Floats:
+        """Return each column's entry with itself."""
+        return np.diag(table) if self._full else table
+
     def _settle(self) -> None:
-        take = np.diag if self._full else np.asarray
-        weight = np.maximum(take(self._weight), 1e-12)
-        mean = take(self._sum) / weight
-        variance = np.maximum(take(self._products) / weight - mean**2, 0.0)
+        weight = np.maximum(self._own(self._weight), 1e-12)
+        mean = self._own(self._sum) / weight
+        variance = np.maximum(self._own(self._products) / weight - mean**2, 0.0)
         self.mean = np.nan_to_num(self._origin, nan=0.0) + mean
         ground = np.where(self._highest >= self._lowest, self._highest - self._lowest, 0.0)
         floor = np.maximum(LEAST_OF_RANGE * ground, ROUNDING * np.abs(self.mean))

@@ -82,7 +82,8 @@ class EntityResiduals:
         averages = np.empty((len(values), 2, self._metrics))
         now = self._averages
         missing = np.isnan(values)
-        some, new = missing.any(axis=1).tolist(), resumes.tolist()
+        some: list[bool] = np.asarray(missing.any(axis=1)).tolist()
+        new: list[bool] = resumes.tolist()
         if np.isnan(now).any():
             new[0] = True
         for row, value in enumerate(values):

@@ -19,7 +19,7 @@ REMAPPED = "gpu_remapped_rows_uncorrectable"
 
 def storm(minutes: int) -> list[float]:
     """Return a counter of corrected errors whose rate doubles every eight minutes."""
-    return np.cumsum(0.5 * 2.0 ** (np.arange(minutes) / 8.0)).round().tolist()
+    return [float(each) for each in np.cumsum(0.5 * 2.0 ** (np.arange(minutes) / 8.0)).round()]
 
 
 def test_corrected_errors_that_grow_foretell_uncorrectable_ones_and_say_why() -> None:

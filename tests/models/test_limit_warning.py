@@ -12,7 +12,7 @@ FLOW = "node_coolant_flow_litres_per_minute"
 
 
 def noisy(line: np.ndarray, seed: int, spread: float) -> list[float]:
-    return (line + np.random.default_rng(seed).normal(0, spread, len(line))).tolist()
+    return [float(each) for each in line + np.random.default_rng(seed).normal(0, spread, len(line))]
 
 
 def test_an_inlet_that_warms_steadily_is_foretold_with_level_trend_and_limit() -> None:

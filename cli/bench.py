@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cli import bench_scoring
-from cli.bench_every import everything, forests
+from cli.bench_every import everything, forests, shipped
 from cli.bench_fleet import Fleet
 from cli.bench_scoring import Meter, Rate
 from cli.progress import Progress
@@ -83,7 +83,7 @@ def measure(sizes: Sizes, progress: Progress) -> list[Figure]:
 
     def next_part() -> None:
         nonlocal done
-        progress.show(done / 10)
+        progress.show(done / 11)
         done += 1
 
     next_part()
@@ -97,15 +97,18 @@ def measure(sizes: Sizes, progress: Progress) -> list[Figure]:
     next_part()
     most = bench_scoring.scoring(sizes.large, sizes.scrapes_100k)
     next_part()
-    shipped = bench_scoring.scoring(sizes.large, sizes.scrapes_100k, both_everywhere=False)
+    suited = bench_scoring.scoring(sizes.large, sizes.scrapes_100k, both_everywhere=False)
     next_part()
-    every = bench_scoring.scoring(sizes.large, sizes.scrapes_100k, scorer=everything(forests()))
+    trained = forests()
+    every = bench_scoring.scoring(sizes.large, sizes.scrapes_100k, scorer=everything(trained))
     next_part()
     bus = bench_scoring.bus_to_findings(sizes.large, sizes.scrapes_100k // 2)
     next_part()
     write = parquet_writing(sizes.large, 3)
     next_part()
     held = bench_scoring.bytes_per_series(sizes.memory)
+    next_part()
+    held_as_shipped = bench_scoring.bytes_per_series(sizes.memory, lambda: shipped(trained))
     progress.done()
     return [
         Figure("decode_samples_per_second", f"decode, {large} series", decode.per_second),
@@ -117,11 +120,15 @@ def measure(sizes: Sizes, progress: Progress) -> list[Figure]:
             "scoring_growth_ratio", f"cost a sample, {large} over 1k series",
             small.per_second / most.per_second, 1.2, at_most=True,
         ),
-        Figure("scoring_as_shipped_samples_per_second", f"score as shipped, {large} series", shipped.per_second, 1e6),
+        Figure("scoring_as_shipped_samples_per_second", f"score as shipped, {large} series", suited.per_second, 1e6),
         Figure("scoring_every_detector_samples_per_second", f"score, every detector, {large}", every.per_second, 4e5),
         Figure("bus_to_findings_samples_per_second", "bus in memory to findings", bus.per_second, 5e5),
         Figure("parquet_write_samples_per_second", "write and flush Parquet", write.per_second),
-        Figure("bytes_per_series", "memory a series, bytes", held, 1024.0, at_most=True),
+        Figure("bytes_per_series", "memory a series, level and peers, bytes", held, 1024.0, at_most=True),
+        Figure(
+            "bytes_per_series_as_shipped", "memory a series, every detector and warner, bytes",
+            held_as_shipped, 1024.0, at_most=True,
+        ),
         Figure("processor_share_ratio", "share of its wall time on a core", most.processor_seconds / most.wall_seconds),
     ]  # fmt: skip
 

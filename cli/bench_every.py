@@ -18,11 +18,14 @@ from coldaisle.state import State
 from coldaisle.topology import Topology
 from models.calibrate import TailCalibrator
 from models.drift import Drift
+from models.early_warning import EarlyWarning
 from models.forest_nursery import Forests
 from models.isolation_forest import Forest, train_forest
 from models.level import Level
+from models.limit_warning import LimitWarning
 from models.peers import Peers
 from models.seasonal import Seasonal
+from pipeline.predictions import Foresight
 from pipeline.rules import load
 from pipeline.scoring import Engine, EngineSettings
 
@@ -60,11 +63,11 @@ class _Listener:
         """Nothing."""
 
 
-def _engine(entities: EntityDetector, stats: SelfStats) -> Engine:
+def _engine(entities: EntityDetector, stats: SelfStats, ahead: Foresight | None = None) -> Engine:
     detectors: tuple[Detector, ...] = (Level(), Seasonal(), Peers(), Drift())
     tails, together = TailCalibrator(len(detectors), 64), (entities, TailCalibrator(1, 16))
     rules = load(rules_folder(None))
-    return Engine(detectors, tails, rules, Topology(), EngineSettings(), stats, entities=together)
+    return Engine(detectors, tails, rules, Topology(), EngineSettings(), stats, ahead, together)
 
 
 def forests() -> dict[str, Forest]:
@@ -84,3 +87,8 @@ def forests() -> dict[str, Forest]:
 def everything(trained: dict[str, Forest], stats: SelfStats | None = None) -> Engine:
     """Return an engine with level, seasonal, peers, drift and ``trained`` forests, as shipped."""
     return _engine(Forests(trained), stats or SelfStats())
+
+
+def shipped(trained: dict[str, Forest]) -> Engine:
+    """Return an engine with all of this that foretells too: everything that a default configuration runs."""
+    return _engine(Forests(trained), SelfStats(), Foresight((EarlyWarning(), LimitWarning())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cli.bench_fleet import START, Fleet
@@ -143,14 +144,14 @@ def encoding(nodes: int, scrapes: int) -> Rate:
     return meter.rate()
 
 
-def bytes_per_series(nodes: int) -> float:
+def bytes_per_series(nodes: int, scorer_of: Callable[[], Engine] = engine) -> float:
     """Return what the role ``score`` holds for each series: words, table, detectors, evidence, known messages."""
     fleet = Fleet(nodes)
     seconds = [fleet.messages(second) for second in range(2 * fleet.interval_seconds)]
     gc.collect()
     tracemalloc.start(1)
     before = tracemalloc.get_traced_memory()[0]
-    scorer, layouts = engine(), LayoutCache()
+    scorer, layouts = scorer_of(), LayoutCache()
     for second, messages in enumerate(seconds):
         frames = [decode_frame(message, layouts) for message in messages]
         scorer.process(frames, START + (second + 1) * SECOND)

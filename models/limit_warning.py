@@ -25,6 +25,7 @@ LASTING_MINUTES: Final = 10
 WARM_UP_MINUTES: Final = 30
 KNOWN_MINUTES: Final = 60.0
 """So long after a limit was broken, that it may be again is no news."""
+_NONE: Final = -1
 _SYMBOLS: Final = {"celsius": "°C", "percent": "%", "litres_per_minute": "l/min", "watts": "W", "volts": "V"}
 
 
@@ -32,7 +33,8 @@ class LimitWarning:
     """
     Foretells limits with :class:`models.forecast.time_to_limit.TimeToLimit`; see :class:`coldaisle.warner.Warner`.
 
-    Only of what load does not move: a job that begins tomorrow is not written in yesterday's temperature.
+    Only of what load does not move: a job that begins tomorrow is not written in yesterday's temperature. Few of the
+    watched series are such, so what is learnt lies in rows of their own.
     """
 
     name = "limit_warning"
@@ -42,21 +44,19 @@ class LimitWarning:
 
     def __init__(self) -> None:
         self._ahead = TimeToLimit(step_seconds=60.0, warm_up=WARM_UP_MINUTES)
-        self._known = np.zeros(0, np.int64)  # by slot: when its limit was last seen broken, Unix ns
-        self._lasting = np.zeros(0, np.int32)  # by slot: minutes for which it has been on its way
+        self._row = np.full(0, _NONE, np.int32)  # by slot
+        self._known = np.zeros(0, np.int64)  # by row: when its limit was last seen broken, Unix ns
+        self._lasting = np.zeros(0, np.int32)  # by row: minutes for which it has been on its way
         self._of: Watched | None = None
         self._slots = np.zeros(0, np.int64)
 
     def reset(self, slots: Slots) -> None:
         """Make room for new series, or begin anew with slots that were freed."""
-        self._ahead.admit(slots)
-        self._ahead.forget(slots)
-        size = int(slots.max(initial=-1)) + 1
-        if size > len(self._known):
-            more = size - len(self._known)
-            self._known = np.concatenate([self._known, np.zeros(more, np.int64)])
-            self._lasting = np.concatenate([self._lasting, np.zeros(more, np.int32)])
-        self._known[slots], self._lasting[slots] = 0, 0
+        more = int(slots.max(initial=-1)) + 1 - len(self._row)
+        if more > 0:
+            self._row = np.concatenate([self._row, np.full(more, _NONE, np.int32)])
+        self._release(slots)
+        self._of = None
 
     def look(self, watched: Watched, minute: Minute, _events: tuple[tuple[int, Event], ...]) -> View:
         """Take a minute; return which limits are likely to be reached, and which have been."""
@@ -64,50 +64,74 @@ class LimitWarning:
         values, limits = minute.values[slots], minute.limits[slots]
         heard = np.isfinite(values)
         at = np.full(int(heard.sum()), minute.at, np.int64)
-        self._ahead.learn(slots[heard], at, values[heard])
-        broken = slots[minute.broken[slots]]
-        fresh = broken[minute.at - self._known[broken] > KNOWN_MINUTES * MINUTE]
-        self._known[broken] = minute.at
+        rows = self._row[slots].astype(np.int64)
+        self._ahead.learn(rows[heard], at, values[heard])
+        broken = minute.broken[slots]
+        fresh = slots[broken & (minute.at - self._known[rows] > KNOWN_MINUTES * MINUTE)]
+        self._known[rows[broken]] = minute.at
         happened = tuple(
             Happened(watched.rules[int(watched.rule[slot])], int(watched.entity[slot]), minute.at)
             for slot in fresh.tolist()
         )
-        quiet = minute.at - self._known[slots] > KNOWN_MINUTES * MINUTE
+        quiet = minute.at - self._known[rows] > KNOWN_MINUTES * MINUTE
         asked = heard & quiet & np.isfinite(limits)
         return View(tuple(self._outlooks(watched, minute, slots[asked])), happened)
 
     def state(self) -> State:
         """Return what a snapshot keeps."""
-        return {**nested("ahead", self._ahead.state()), "known": self._known.copy(), "lasting": self._lasting.copy()}
+        own = {"row": self._row.copy(), "known": self._known.copy(), "lasting": self._lasting.copy()}
+        return {**nested("ahead", self._ahead.state()), **own}
 
     def restore(self, state: State) -> None:
         """Take back what ``state`` returned. Raises Permanent."""
         kept = Kept(state)
         self._ahead.restore(kept.within("ahead").state)
+        self._row = kept.array("row", np.int32, None)
         self._known = kept.array("known", np.int64, None)
         self._lasting = kept.array("lasting", np.int32, len(self._known))
+        self._of = None
 
     def _limited(self, watched: Watched) -> Slots:
         if watched is not self._of:
             self._of = watched
             steady = np.array([metric_of(name).drive is Drive.STEADY for name in watched.names] or [False])
             self._slots = np.flatnonzero((watched.rule >= 0) & (watched.metric >= 0) & steady[watched.metric])
+            self._release(np.setdiff1d(np.flatnonzero(self._row != _NONE), self._slots))
+            self._give_rows(self._slots[self._row[self._slots] == _NONE])
         return self._slots
+
+    def _release(self, slots: Slots) -> None:
+        rows = self._row[slots].astype(np.int64)
+        rows = rows[rows != _NONE]
+        self._ahead.forget(rows)
+        self._known[rows], self._lasting[rows] = 0, 0
+        self._row[slots] = _NONE
+
+    def _give_rows(self, slots: Slots) -> None:
+        taken = self._row[self._row != _NONE]
+        free = np.setdiff1d(np.arange(len(taken) + len(slots)), taken)[: len(slots)]
+        self._row[slots] = free
+        self._ahead.admit(free)
+        more = int(free.max(initial=-1)) + 1 - len(self._known)
+        if more > 0:
+            self._known = np.concatenate([self._known, np.zeros(more, np.int64)])
+            self._lasting = np.concatenate([self._lasting, np.zeros(more, np.int32)])
 
     def _outlooks(self, watched: Watched, minute: Minute, slots: Slots) -> Iterator[Outlook]:
         if not len(slots):
             return
+        rows = self._row[slots].astype(np.int64)
         sides = np.where(minute.upward[slots], 1, -1).astype(np.int8)
-        crossing = self._ahead.within(slots, minute.limits[slots], HORIZON_SECONDS, sides)
+        crossing = self._ahead.within(rows, minute.limits[slots], HORIZON_SECONDS, sides)
         chance = LEFT_ALONE * crossing.probability
         likely = np.flatnonzero(chance >= WORTH)
         # What stands near its limit and wanders may cross it too; people are told only of what is on its way.
-        trend = self._ahead.outlook(slots)
+        trend = self._ahead.outlook(rows)
         way = sides * (minute.limits[slots] - trend.level)
         likely = likely[sides[likely] * trend.per_second[likely] * HORIZON_SECONDS >= way[likely]]
         lasting = np.zeros(len(slots), np.int32)
-        lasting[likely] = self._lasting[slots[likely]] + 1
-        self._lasting[slots] = lasting
+        lasting[likely] = self._lasting[rows[likely]] + 1
+        self._lasting[rows] = lasting
         likely = likely[lasting[likely] > LASTING_MINUTES]
         strongest: dict[tuple[int, int], Outlook] = {}
         for i in likely.tolist():

@@ -44,7 +44,7 @@ class Watched:
     def __init__(self, browser: Any, address: str, width: int = 1440, height: int = 900) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": height}, timezone_id="Europe/Berlin")
         self.page = self.context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(60_000)
         self.complaints: list[str] = []
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))

@@ -28,7 +28,7 @@ BRISK_HEIGHT = 4.5
 """A row is flagged only while also the brisk statistic is so many e-folds above the usual."""
 FLOOR = 0.05
 """Added to each mean square, so that one look at perfect ease does not silence the other."""
-BLAME = 0.25
+BLAME = 0.3
 """Weight of the newest row in the steps by which metrics are blamed."""
 WORTH_NAMING = 0.3
 """A metric is named beside the first one if its steps are at least this share of the first one's."""
@@ -110,8 +110,8 @@ class Ensemble:
         return smooth[:, 0], smooth[:, 1]
 
     def _blame(self, residuals: Residuals, present: NDArray[np.bool_], found: Findings) -> None:
-        """Rank the metrics by the size of their newest steps, uncut, and say what the first was to be."""
-        shares = residuals.steps**2
+        """Rank the metrics by their newest steps away from the usual and say what the first was to be."""
+        shares = residuals.blame**2
         for row in np.flatnonzero(present):
             self._shares = self._shares + BLAME * (shares[row] - self._shares)
             shares[row] = self._shares

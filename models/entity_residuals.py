@@ -19,6 +19,12 @@ EXPLAINED = 0.9
 """The share of the variance that the kept components explain. Less than the usual 0.95: what is left over is
 then many metrics' own life and not the last one's rounding."""
 FARTHEST_BLAMED = 1e6
+STEPS_PER_LEVEL = 15.0
+"""A metric is blamed for no step of more usual steps than so many times its distance from its mean, in spreads: the
+way back from a peak to the usual is a step, too, but nothing that needs a name."""
+WILD = 20.0
+"""Steps beyond this are blamed by the logarithm: a metric that never moved and then moves is at once thousands of its
+tiny steps away."""
 LEAST_USUAL = 0.05
 """The smallest usual residual, in spreads: what is explained wholly still has some rounding."""
 
@@ -27,7 +33,7 @@ class Residuals(NamedTuple):
     """What a block of rows looks like, [rows, metrics]; missing values have 0."""
 
     change: Floats  # the step from the rows just before, in the metric's usual steps, at most FARTHEST
-    steps: Floats  # the same, not cut (but at FARTHEST_BLAMED): which of several wild metrics is the wildest
+    blame: Floats  # the same where the metric is also far from its mean, slowed beyond WILD: which one is the wildest
     joint: Floats  # what the components of all metrics, now and just before, leave unexplained, in its usual size
     before: Floats  # what the metric's own last rows let expect, in its unit
     rebuilt: Floats  # what the components let expect, in its unit
@@ -62,9 +68,11 @@ class EntityResiduals:
         joint = np.clip((distance[:, : self._metrics] - fitted) / self._usual, -FARTHEST, FARTHEST)
         mean, spread = self._stacked.mean[: self._metrics], self._stacked.spread[: self._metrics]
         change = self._steps.distance(steps, FARTHEST_BLAMED)
+        level = self._stacked.distance(stacked, FARTHEST_BLAMED)[:, : self._metrics]
         return Residuals(
-            np.clip(change, -FARTHEST, FARTHEST), change, np.where(missing, 0.0, joint), fast, mean + spread * fitted
-        )
+            np.clip(change, -FARTHEST, FARTHEST), _blame(change, level), np.where(missing, 0.0, joint),
+            fast, mean + spread * fitted,
+        )  # fmt: skip
 
     def learn(self) -> None:
         """Learn the block that was scored last. Raises RuntimeError where there is none."""
@@ -108,3 +116,9 @@ class EntityResiduals:
         rest = (np.eye(len(values)) - self._components @ self._components.T)[: self._metrics]
         usual = np.einsum("ij,ij->i", rest @ correlation, rest)
         self._usual = np.maximum(np.sqrt(np.maximum(usual, 0.0)), LEAST_USUAL)
+
+
+def _blame(change: Floats, level: Floats) -> Floats:
+    """Return how much a step of ``change`` usual steps to ``level`` spreads from the mean is to be blamed."""
+    both = np.minimum(np.abs(change), STEPS_PER_LEVEL * np.abs(level))
+    return np.asarray(np.where(both > WILD, WILD * (1.0 + np.log(np.maximum(both, WILD) / WILD)), both))

@@ -97,6 +97,16 @@ def test_one_bad_metric_does_not_blind_the_others(wild: float) -> None:
     assert (found.ranked[found.flagged, 0] == 0).all()
 
 
+def test_neither_a_passing_usual_value_nor_the_way_back_from_it_is_blamed() -> None:
+    values = life()
+    tide = 500.0 * np.sin(2.0 * np.pi * np.arange(ROWS) / (FAULT.start * 4 / 5))  # highest when the fault begins
+    tide[FAULT.start - 1] = 0.0  # a large step, but to where it often is
+    found = scored(np.hstack((values, tide[:, None])))
+    flagged = np.flatnonzero(found.flagged[FAULT]) + FAULT.start
+    assert len(flagged)
+    assert (found.ranked[flagged, 0] == 0).all()
+
+
 def test_the_same_rows_get_the_same_answer() -> None:
     for one, two in zip(scored(life()), scored(life()), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -50,13 +50,14 @@ check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter, the rules' own tests
 # The first run on a machine builds an InfluxDB, in the background of the tests that need none. Where time is short,
 # INFLUXDB_WAIT_SECONDS says how long to wait for it then; the next run goes on with what was built.
 INFLUXDB_WAIT_SECONDS ?= 3600
+# They run one after another: the storm among them starts forty processes in two minutes and wants both cores.
 test: $(VENV)/.dev $(VENV)/.forecast system-packages  ## every test, the ones with real servers and a real browser included
 	@./deploy/build-influxd.sh --if-built >/dev/null 2>&1 || echo "make: building InfluxDB meanwhile, once a machine" >&2; \
 	./deploy/build-influxd.sh >/dev/null 2>&1 </dev/null & builder=$$!; \
 	$(BIN)/pytest -m "not influxdb" || exit 1; \
 	timeout $(INFLUXDB_WAIT_SECONDS) tail --pid=$$builder -f /dev/null || true; \
 	./deploy/build-influxd.sh --if-built >/dev/null || echo "make: NO TEST WILL MEET A REAL INFLUXDB" >&2; \
-	exec $(BIN)/pytest -m influxdb
+	exec $(BIN)/pytest -n 1 -m influxdb
 
 test-fast: $(VENV)/.dev  ## unit, conformance and scenario tests only
 	$(BIN)/pytest -m "not integration"

@@ -15,7 +15,6 @@ from coldaisle.detector import Batch, Traits
 from models.calibrate import TailCalibrator
 from models.ensemble import Ensemble
 from models.level import Level
-from models.one_metric import OneMetric
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +50,7 @@ class Stated(NamedTuple):
 def of_rows(entity: Normal, budget: float) -> Stated:
     """Return what ``coldaisle score`` states of an entity, row by row, from nothing before."""
     metrics = entity.values.shape[1]
-    scorer = OneMetric(budget) if metrics == 1 else Ensemble(metrics, budget)
+    scorer = Ensemble(metrics, budget)
     times = START + np.arange(len(entity.values)) * entity.interval_seconds * SECOND
     found = scorer.score(times, entity.values)
     called = alarms(~entity.usual, found.flagged)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import logs
+from cli.actions import add_action
 from coldaisle.bus import Bus
 from coldaisle.clock import rfc3339
 from coldaisle.deadletter import Settled
@@ -56,15 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _action(actions: Any, name: str, meaning: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name,
-        help=meaning,
-        description=f"{meaning[0].upper()}{meaning[1:]}.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_action(actions, name, meaning, _EPILOG)
     parser.add_argument("--config", type=Path, metavar="F", help="the configuration that names the bus")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
 
 

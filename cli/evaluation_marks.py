@@ -12,7 +12,6 @@ from cli.evaluation_cases import Case, Place, read
 from coldaisle.errors import ConfigError
 from models.ensemble import Ensemble
 from models.marks import Stated, alarms, auc_pr, curve_pr, event_f1, oracle_event_f1, reliability, spans, vus_pr
-from models.one_metric import OneMetric
 from models.row_detectors import Judged, Rows, judge
 
 Floats = NDArray[np.float64]
@@ -138,7 +137,7 @@ def _answer(case: Case, name: str, budget: float) -> Judged | None:
 
 def _scored(case: Case, train: bool, budget: float) -> Judged:
     """Return what the command ``coldaisle score`` gives."""
-    detector = OneMetric(budget) if len(case.metrics) == 1 else Ensemble(len(case.metrics), budget)
+    detector = Ensemble(len(case.metrics), budget)
     learnt = len(case.history)
     if train:
         detector.score(case.timestamps[:learnt], case.history)

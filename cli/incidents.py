@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from cli import logs
+from cli.actions import add_action, add_places
 from cli.incident_text import story, table
 from cli.moments import moment, span
 from coldaisle.clock import Clock, SystemClock
@@ -84,17 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _action(actions: Any, name: str, meaning: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name,
-        help=meaning,
-        description=f"{meaning[0].upper()}{meaning[1:]}.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--data", type=Path, metavar="DIR", help="the folder with incidents.sqlite")
-    where.add_argument("--config", type=Path, metavar="F", help="the configuration that names the folder")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser = add_action(actions, name, meaning, _EPILOG)
+    add_places(parser)
     return parser
 
 

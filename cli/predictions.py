@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.actions import add_action, add_places
 from cli.incident_text import printable
 from cli.incidents import FOLDER_VARIABLE
 from cli.moments import moment
@@ -48,19 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _action(actions: Any, name: str, meaning: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name,
-        help=meaning,
-        description=f"{meaning[0].upper()}{meaning[1:]}.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--data", type=Path, metavar="DIR", help="the folder with incidents.sqlite")
-    where.add_argument("--config", type=Path, metavar="F", help="the configuration that names the folder")
+    parser = add_action(actions, name, meaning, _EPILOG)
+    add_places(parser)
     parser.add_argument("--rule", metavar="NAME", help="of one kind: gpu_memory_fails")
     parser.add_argument("--since", metavar="TIME", help="made since: 2h, 3d, 2026-11-22T03:00:00Z")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
 
 

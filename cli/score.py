@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from cli.score_files import Sheet, Table, find, read, write
 from coldaisle.errors import ConfigError
 from models.ensemble import Ensemble
-from models.one_metric import OneMetric
 from models.row_findings import Findings
 
 BUDGET_EVENTS_PER_DAY = 0.2
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         if table.ignored:
             print(f"coldaisle: {table.path}: no numbers in {', '.join(table.ignored)}; ignored", file=sys.stderr)
         order = np.argsort(table.timestamps, kind="stable")
-        ensemble = _scorer(len(table.metrics), args.budget)
+        ensemble = Ensemble(len(table.metrics), args.budget)
         if history is not None:
             _learn(ensemble, history, table)
         values = table.values[order]
@@ -67,11 +66,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scorer(metrics: int, budget: float) -> Ensemble | OneMetric:
-    return OneMetric(budget) if metrics == 1 else Ensemble(metrics, budget)
-
-
-def _learn(ensemble: Ensemble | OneMetric, history: Table, table: Table) -> None:
+def _learn(ensemble: Ensemble, history: Table, table: Table) -> None:
     missing = [name for name in table.metrics if name not in history.metrics]
     if missing:
         raise ConfigError(f"{history.path}: no numeric column {missing[0]!r}, which {table.path} has")
@@ -116,7 +111,7 @@ def explain(metrics: tuple[str, ...], found: Findings, values: NDArray[np.float6
     beside = f"; {' and '.join(others)} {verb} out too" if others else ""
     rarity = 1.0 / found.tail[at]
     rows = f"{rarity:,.0f}" if rarity < MOST_STATED else f"more than {MOST_STATED:,}"
-    return f"{seen}{beside}. One row in {rows} is so unusual."
+    return f"{seen}{beside}. Such an event is expected once in {rows} rows."
 
 
 def _summary(table: Table, found: Findings) -> dict[str, Any]:

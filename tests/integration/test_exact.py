@@ -16,7 +16,7 @@ import pytest
 from influxdb_client import InfluxDBClient
 
 from cli.settings import Settings, read, topology_of
-from cli.wiring import alerter_of, bar_of, copy_of, notify_of, rules_of
+from cli.wiring import alerter_of, bar_of, copy_of, foresight_of, notify_of, rules_of
 from coldaisle.anomaly import Anomaly
 from coldaisle.bus import ANOMALIES, EVENTS, FRAMES, Bus, partition_of
 from coldaisle.bus.kafka import KafkaBus
@@ -111,6 +111,7 @@ def undisturbed(site: Site, folder: Path) -> Known:
         stats=stats,
         watches=PARTITIONS,
         courts=PARTITIONS,
+        foresight=lambda: foresight_of(settings),
     )
     score = ScoreRole(bus, workshop, MemorySnapshots(stats), clock, Pace(1e6, settings.engine.idle_seconds))
     store = open_incidents(folder)

@@ -21,6 +21,7 @@ class Watched(NamedTuple):
 
     names: tuple[str, ...]  # of metrics
     rules: tuple[str, ...]  # that set limits
+    runbooks: tuple[str, ...]  # of these rules
     metric: NDArray[np.int32]  # [n] position in ``names``
     entity: NDArray[np.int32]  # [n] what it is about
     source: NDArray[np.int32]  # [n] which device tells
@@ -82,6 +83,11 @@ class Warner(Protocol):
     @property
     def version(self) -> str:
         """Changes whenever equal input may be judged differently."""
+        ...
+
+    @property
+    def threat(self) -> str:
+        """What it says that things are likely to do: ``fail``."""
         ...
 
     @property

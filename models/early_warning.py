@@ -69,6 +69,7 @@ class EarlyWarning:
 
     name = "early_warning"
     version = "1"
+    threat = "fail"
     wants_limits = False
 
     def __init__(self, hazards: tuple[Hazard, ...] = HAZARDS) -> None:

@@ -39,6 +39,7 @@ class LimitWarning:
 
     name = "limit_warning"
     version = "1"
+    threat = "pass a limit"
     wants_limits = True
     metrics: frozenset[str] = frozenset()
 
@@ -150,7 +151,7 @@ class LimitWarning:
                 reasons=(_reason(row, level, per_second, limit, probability),),
                 slot=slot,
                 action="Look for what moves it while there is time.",
-                runbook="docs/runbooks/cooling.md",
+                runbook=watched.runbooks[key[0]],
             )
         yield from (strongest[key] for key in sorted(strongest))
 

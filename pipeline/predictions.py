@@ -238,10 +238,10 @@ class Predictions:
             started_at=at,
             updated_at=at,
             score=prediction.probability,
-            explanation=sentence(prediction),
+            explanation=self._sentence(prediction),
             series=series,
             contributions=_shares(prediction),
-            summary=f"{entity_phrase(prediction.entity)} is likely to fail: {prediction.what}",
+            summary=f"{entity_phrase(prediction.entity)} is likely to {self._threat(prediction)}: {prediction.what}",
             action=known.action,
             runbook=known.runbook,
             window=None if number < 0 else self._evidence.window(number, nothing, by_peers=False),
@@ -267,9 +267,19 @@ class Predictions:
             updated_at=at,
             ended_at=at if phase is Phase.CLOSED else None,
             score=prediction.latest,
-            explanation=sentence(prediction),
+            explanation=self._sentence(prediction),
             prediction=prediction,
         )
+
+    def _threat(self, prediction: Prediction) -> str:
+        return next((one.threat for one in self._foresight.warners if one.name == prediction.model), "fail")
+
+    def _sentence(self, prediction: Prediction) -> str:
+        """Return why in words: ``Likely to fail within 2 h (82 %): uncorrectable memory error. 48 corrected ...``."""
+        because = "; ".join(reason.text for reason in prediction.reasons[:3])
+        within = f"within {span(prediction.within.high)} ({prediction.latest:.0%})"
+        start = f"Likely to {self._threat(prediction)} {within}: {prediction.what}"
+        return f"{start}. {because[:1].upper()}{because[1:]}." if because else f"{start}."
 
     def _settle(self, key: tuple[str, int], outcome: Outcome, at: int) -> Anomaly:
         known = self._open.pop(key)
@@ -330,13 +340,6 @@ class Predictions:
                 warner.restore(own)
             else:
                 warner.reset(np.arange(self._series.size))
-
-
-def sentence(prediction: Prediction) -> str:
-    """Return why in words: ``Likely to fail within 2 h (82 %): uncorrectable memory error. 48 corrected ...``."""
-    because = "; ".join(reason.text for reason in prediction.reasons[:3])
-    start = f"Likely to fail within {span(prediction.within.high)} ({prediction.latest:.0%}): {prediction.what}"
-    return f"{start}. {because[:1].upper()}{because[1:]}." if because else f"{start}."
 
 
 def _shares(prediction: Prediction) -> tuple[Contribution, ...]:

@@ -89,6 +89,7 @@ class WatchedSeries:
             self._watched = Watched(
                 names=tuple(row.name for row in table.rows),
                 rules=tuple(rule.name for rule in self._rules),
+                runbooks=tuple(rule.runbook for rule in self._rules),
                 metric=np.where(taken, table.metric[ids], -1).astype(np.int32),
                 entity=np.where(taken, table.entity[ids], 0).astype(np.int32),
                 source=np.where(taken, table.source[ids], 0).astype(np.int32),

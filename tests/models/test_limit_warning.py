@@ -23,6 +23,7 @@ def test_an_inlet_that_warms_steadily_is_foretold_with_level_trend_and_limit() -
     assert any(odds(view, "too_much") >= 0.5 for view in views[:-15])
     told = next(view.outlooks[0] for view in views if odds(view, "too_much") >= 0.8)
     assert told.what == "node inlet temperature passes 35 °C"
+    assert told.runbook == "docs/runbooks/much.md"  # of the limit's own rule
     assert "rises by" in told.reasons[0].text
     assert told.within.low <= told.within.median <= told.within.high == 3600.0
 

@@ -28,8 +28,8 @@ class Place:
         for slot, (limit, upward) in (limits or {}).items():
             self._limits[slot], self._upward[slot], rule[slot] = limit, upward, 0
         self.watched = Watched(
-            names, ("too_much",), np.array([names.index(key[0]) for key in keys], np.int32), entity,
-            (entity // 10).astype(np.int32), rule,
+            names, ("too_much",), ("docs/runbooks/much.md",),
+            np.array([names.index(key[0]) for key in keys], np.int32), entity, (entity // 10).astype(np.int32), rule,
         )  # fmt: skip
         self.minutes = 0
         warner.reset(np.arange(len(keys)))

@@ -35,7 +35,7 @@ METRIC = "gpu_ecc_corrected_errors_total"
 class Told:
     """A warner that says what its test wrote down, by minute."""
 
-    name, version, wants_limits = "told", "1", False
+    name, version, threat, wants_limits = "told", "1", "fail", False
     metrics = frozenset({METRIC})
 
     def __init__(self, script: dict[int, float | str]) -> None:

@@ -43,6 +43,21 @@ window.dash_clientside = window.dash_clientside || {};
       }
       return window.dash_clientside.no_update;
     },
+    repaint: function (change, figure) {
+      /* Only what a refresh changed is sent: colours, words and marks of a hall whose shape stays. */
+      const same = window.dash_clientside.no_update;
+      if (!change || !figure || !figure.data || figure.data.length !== change.marks.length + 2) { return same; }
+      const data = figure.data.slice();
+      data[0] = Object.assign({}, data[0], { z: change.under });
+      data[1] = Object.assign({}, data[1]);
+      ["z", "zmin", "zmax", "hovertext", "text"].forEach(function (name) {
+        if (name in change) { data[1][name] = change[name]; }
+      });
+      change.marks.forEach(function (mark, number) {
+        data[number + 2] = Object.assign({}, data[number + 2], { x: mark.x, y: mark.y });
+      });
+      return Object.assign({}, figure, { data: data });
+    },
     muting: function (clicks) { return clicks ? true : window.dash_clientside.no_update; },
     theme: function (clicks, search, now, kept) {
       const same = window.dash_clientside.no_update;

@@ -12,7 +12,7 @@ from coldaisle.clock import DAY, SECOND
 from coldaisle.prediction import Bin, Outcome, Prediction, Score, by_rule, calibration, likely_at, score
 from coldaisle.store.prediction_port import PredictionQuery
 from dashboard import components, words
-from dashboard.callbacks import on
+from dashboard.callbacks import held, on
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 from dashboard.theme import FINE, INFO, WARNING
@@ -231,6 +231,7 @@ def register(app: Dash, reader: Reader) -> None:
         State("url", "search"),
         State("zone", "data"),
         prevent_initial_call=True,
+        running=held("ahead-tick"),
     )
     def refresh(_tick: int, span: str, known: str, search: str, zone: str) -> Any:
         before = Address.of("/ahead", search, None, zone)

@@ -15,7 +15,7 @@ from coldaisle.clock import HOUR, MINUTE
 from coldaisle.errors import ColdaisleError, ConfigError
 from coldaisle.store import Line
 from dashboard import components, figures, filters, search, words
-from dashboard.callbacks import on
+from dashboard.callbacks import held, on
 from dashboard.pages.address import Address
 from dashboard.reader import Reader, matchers_within
 from dashboard.theme import palette
@@ -261,6 +261,7 @@ def register(app: Dash, reader: Reader) -> None:
         State("theme", "data"),
         State("zone", "data"),
         prevent_initial_call=True,
+        running=held("explore-tick"),
     )
     def choose(
         metric: str, of: str | None, match: str, lasting: str, _tick: int, search: str, theme: str, zone: str

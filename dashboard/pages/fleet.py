@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from dash import Dash, Input, Output, Patch, State, ctx, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
 from coldaisle.incident import Incident
 from coldaisle.topology import kind_of
 from dashboard import components, hall_figure, places, words
-from dashboard.callbacks import on
+from dashboard.callbacks import held, on
 from dashboard.hall import Picture
 from dashboard.hall_figure import Drawn
 from dashboard.pages import place_parts
@@ -87,6 +87,10 @@ def layout(reader: Reader, address: Address) -> Any:
                 className="fleet",
             ),
             dcc.Interval(id="fleet-tick", interval=round(reader.settings.refresh_seconds * 1000)),
+            dcc.Interval(
+                id="fleet-charts-tick", interval=round(reader.settings.refresh_seconds * 1000) * _CHARTS_EVERY
+            ),
+            dcc.Store(id="fleet-change"),
             dcc.Store(
                 id="fleet-known",
                 data={
@@ -220,7 +224,7 @@ def register(app: Dash, reader: Reader) -> None:
         Output("fleet-status", "children"),
         Output("fleet-cards", "children"),
         Output("fleet-hall", "children"),
-        Output("hall-graph", "figure"),
+        Output("fleet-change", "data"),
         Output("fleet-numbers", "children"),
         Output("fleet-known", "data"),
         Input("fleet-tick", "n_intervals"),
@@ -231,6 +235,7 @@ def register(app: Dash, reader: Reader) -> None:
         State("zone", "data"),
         State("screen", "data"),
         prevent_initial_call=True,
+        running=held("fleet-tick"),
     )
     def refresh(tick: int, view: str, known: dict[str, str], search: str, theme: str, zone: str, screen: int) -> Any:
         address = Address.of("/", search, theme, zone, screen)
@@ -250,7 +255,7 @@ def register(app: Dash, reader: Reader) -> None:
         if same and picture is not None:
             drawn = _drawn(reader, picture, address, incidents)
             with_words = len(picture.arrangement.cells) <= _MOST_SMALL or tick % _WORDS_EVERY == 0
-            change = _patch(hall_figure.hall_patch(picture, view, palette(theme), drawn, with_words))
+            change = hall_figure.hall_patch(picture, view, palette(theme), drawn, with_words)
         return (
             no_update if fresh["strip"] == known.get("strip") else strip,
             no_update if fresh["cards"] == known.get("cards") else cards,
@@ -262,16 +267,23 @@ def register(app: Dash, reader: Reader) -> None:
             fresh,
         )
 
+    # A Patch would be laid on by the browser even when its reader has gone to another page, and fail there.
+    app.clientside_callback(
+        ClientsideFunction("coldaisle", "repaint"), Output("hall-graph", "figure"),
+        Input("fleet-change", "data"), State("hall-graph", "figure"), prevent_initial_call=True,
+    )  # fmt: skip
+
     @on(
         app,
         Output("fleet-charts", "children"),
         Input("fleet-place", "data"),
-        Input("fleet-tick", "n_intervals"),
+        Input("fleet-charts-tick", "n_intervals"),
         State("theme", "data"),
         State("zone", "data"),
+        running=held("fleet-charts-tick"),
     )
-    def draw(at: str | None, tick: int | None, theme: str, zone: str) -> Any:
-        if not at or (tick or 0) % _CHARTS_EVERY or at not in reader.backends.topology():
+    def draw(at: str | None, _tick: int | None, theme: str, zone: str) -> Any:
+        if not at or at not in reader.backends.topology():
             raise PreventUpdate
         return place_parts.charts(reader, Address("/", {"at": at}, theme, zone))
 
@@ -283,13 +295,14 @@ def register(app: Dash, reader: Reader) -> None:
         Output("url", "search", allow_duplicate=True),
         Output("wrote", "data", allow_duplicate=True),
         Input("fleet-view", "value"),
+        State("fleet-known", "data"),
         State("theme", "data"),
         State("zone", "data"),
         State("url", "search"),
         State("screen", "data"),
         prevent_initial_call=True,
     )
-    def choose(view: str, theme: str, zone: str, search: str, screen: int) -> Any:
+    def choose(view: str, known: dict[str, str], theme: str, zone: str, search: str, screen: int) -> Any:
         before = Address.of("/", search, theme, zone, screen)
         address = before.with_(view=view if view != hall_figure.STATE else None)
         if address.get("view") == before.get("view"):
@@ -297,12 +310,10 @@ def register(app: Dash, reader: Reader) -> None:
         incidents = reader.open_incidents()
         whole = reader.picture(incidents, _metric(view))
         picture = _narrowed(reader, whole, address)
-        known = Patch()
-        known["hall"] = _key(picture, view)
         return (
             _hall(reader, picture, view, address, incidents),
             components.legend(view, _scale(whole, view)),
-            known,
+            {**known, "hall": _key(picture, view)},
             address.search,
             address.search,
         )
@@ -334,14 +345,3 @@ def closer(cell: str, at: str, reader: Reader) -> str:
     rack = topology.within(cell, "rack")
     wide = not at or kind_of(at) not in ("rack", "node", "gpu", "nic", "psu")
     return rack if wide and rack is not None else cell
-
-
-def _patch(change: dict[str, Any]) -> Patch:
-    patch = Patch()
-    patch["data"][0]["z"] = change["under"]
-    for name in ("z", "zmin", "zmax", "hovertext", "text"):
-        if name in change:
-            patch["data"][1][name] = change[name]
-    for number, marks in enumerate(change["marks"], start=2):
-        patch["data"][number]["x"], patch["data"][number]["y"] = marks["x"], marks["y"]
-    return patch

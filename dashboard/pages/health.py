@@ -12,7 +12,7 @@ from coldaisle.live import LiveView
 from coldaisle.series import Labels
 from coldaisle.store import NotificationState
 from dashboard import components, silencing, words
-from dashboard.callbacks import on
+from dashboard.callbacks import held, on
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 from dashboard.theme import FINE, WARNING
@@ -198,6 +198,7 @@ def register(app: Dash, reader: Reader) -> None:
         State("health-known", "data"),
         State("zone", "data"),
         prevent_initial_call=True,
+        running=held("health-tick"),
     )
     def refresh(_tick: int, known: str, zone: str) -> Any:
         content = _content(reader, Address.of("/health", "", None, zone))

@@ -12,7 +12,7 @@ from coldaisle.errors import ColdaisleError
 from coldaisle.incident import Incident, IncidentState, ResolveReason
 from coldaisle.topology import kind_of
 from dashboard import actions, components, silencing
-from dashboard.callbacks import on
+from dashboard.callbacks import held, on
 from dashboard.pages import incident_evidence, silence_box
 from dashboard.pages import incident_parts as parts
 from dashboard.pages.address import Address
@@ -206,6 +206,7 @@ def register(app: Dash, reader: Reader) -> None:
         State("zone", "data"),
         State("screen", "data"),
         prevent_initial_call=True,
+        running=held("incident-tick"),
     )
     def refresh(
         _tick: int,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dashboard.app import create_app, serve
+from dashboard.pages import place_parts
 from dashboard.settings import ServeConfig
 from tests.dashboard import hall as example
 
@@ -185,3 +188,50 @@ def test_keys_lead_and_the_theme_is_kept_in_the_address(browser: Any, address: s
     page.wait_for_selector(".trouble")
     assert "is not a regular expression" in page.inner_text(".trouble")
     assert watched.complaints == []
+
+
+def test_a_server_slower_than_its_ticks_shows_charts_all_the_same(
+    browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = place_parts.charts
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(2.5)
+        return quick(*arguments)
+
+    monkeypatch.setattr(place_parts, "charts", slow)
+    with serve(create_app(example.backends(), ServeConfig(refresh_seconds=1)), "127.0.0.1", 0) as address:
+        watched = Watched(browser, address)
+        page = watched.page
+        page.goto(f"{address}/?at=gpu/n033-gpu2")
+        page.wait_for_selector("#fleet-charts .js-plotly-plot", timeout=15_000)
+        page.keyboard.press("u")
+        page.wait_for_selector(".way h2:has-text('node n033')")
+        page.keyboard.press("g")
+        page.keyboard.press("s")  # away while the server still draws
+        page.wait_for_selector("#health-content .panel")
+        time.sleep(3)
+        assert watched.complaints == []
+
+
+def test_the_hall_takes_on_a_new_colour_as_it_stands(browser: Any) -> None:
+    warm = example.backends()
+    views = [warm.live()]
+    with serve(
+        create_app(replace(warm, live=lambda: views[-1]), ServeConfig(refresh_seconds=1)), "127.0.0.1", 0
+    ) as address:
+        watched = Watched(browser, address)
+        page = watched.page
+        page.goto(f"{address}/?view=gpu_temperature_celsius")
+        page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached")
+        page.evaluate("document.querySelector('#hall-graph .js-plotly-plot').kept = true")
+        values = "JSON.stringify(document.querySelector('#hall-graph .js-plotly-plot').data[1].z)"
+        before = page.evaluate(values)
+        views.append(example.live(example.topology(), version=2, warm=("C",)))
+        for _ in range(60):  # the page's policy forbids the evaluation that wait_for_function needs
+            if page.evaluate(values) != before:
+                break
+            page.wait_for_timeout(250)
+        assert page.evaluate(values) != before
+        assert page.evaluate("document.querySelector('#hall-graph .js-plotly-plot').kept") is True
+        assert watched.complaints == []

@@ -132,7 +132,7 @@ def _together(predictions: list[Prediction]) -> list[float]:
     """Return the share that came true of each run of warnings of one kind: one row that warms is one warning."""
     shares = []
     for rule in by_rule(predictions):
-        told = [one for one in predictions if one.rule == rule and one.warned_at is not None and one.settled]
+        told = [one for one in predictions if one.kind == rule and one.warned_at is not None and one.settled]
         several: list[Prediction] = []
         for one in sorted(told, key=lambda each: each.stated_at):
             if several and one.stated_at - several[-1].stated_at > TOGETHER:
@@ -157,7 +157,7 @@ def report(runs: Sequence[Lived]) -> str:
     lines = [f"{'':24} {'settled':>8} {'hits':>6} {'precision':>10} {'lead min':>9} {'withdrawn':>10}"]
     for name, some in (
         *groups.items(),
-        *((f"  {rule}", [one for one in told if one.rule == rule]) for rule in by_rule(told)),
+        *((f"  {rule}", [one for one in told if one.kind == rule]) for rule in by_rule(told)),
     ):
         fared = score(some)
         precision = "-" if fared.precision is None else f"{fared.precision:.3f}"

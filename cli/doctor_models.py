@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from cli.settings import Settings, models_folder
 from coldaisle.checkup import Finding, FindingSeverity
 from models.registry import Registry
@@ -18,6 +20,12 @@ def models_can_be_loaded(settings: Settings) -> list[Finding]:
         for one in entries
         if one.standing == "champion" and one.card is not None
     ]
+    decides = next((one for one in entries if one.job == "forecast" and one.standing == "champion"), None)
+    if decides is not None and find_spec("torch") is None:
+        why = f"{decides.version} decides, and needs the extra `forecast`, which is not installed here"
+        found.append(
+            Finding("model forecast", "warning", why, "run `make forecast`; the light forecaster goes on without")
+        )
     refused = {one.path: one for one in entries if one.refused}
     for path, why in registry.refused:
         one = refused.get(path)

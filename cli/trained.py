@@ -1,23 +1,28 @@
-"""Gives the pipeline the trained models of its registry, and writes down how a challenger did beside the champion."""
+"""Gives the pipeline its trained models, and writes down how a challenger did beside the champion."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from cli.settings import Settings, models_folder
 from coldaisle.clock import MINUTE, Clock
 from coldaisle.entity_detector import EntityDetector
 from coldaisle.errors import ConfigError
 from coldaisle.selfstats import SelfStats
-from models.artefact import load
+from models.artefact import load, read_card
+from models.forecast.paths import step_of
+from models.forecast.served import PathForecaster, ServedForecaster
 from models.forest_nursery import Forests
 from models.forest_shadow import BOTH, ROWS, STRANGE, Shadowed
 from models.isolation_forest import KIND, Forest, forests_of
 from models.registry import Registry
+from pipeline.rulebook import RuleBook
 
 NOTED_NS = 10 * MINUTE
+FORECAST = "forecast"
 _LOG = logging.getLogger("coldaisle.models")
 
 
@@ -28,14 +33,51 @@ def entity_detector_of(settings: Settings, stats: SelfStats) -> EntityDetector:
     A model that cannot be used is told, counted in ``models_refused``, and never keeps scoring from starting.
     """
     registry = Registry(models_folder(settings))
-    stats.describe("models_refused", "gauge", "Stored models that cannot be used; coldaisle doctor says why.")
     champion = _forests(registry, challenger=False)
     challenger = _forests(registry, challenger=True)
-    for path, why in registry.refused:
-        _LOG.warning("model refused: %s (%s)", why, path)
-    stats.set("models_refused", len(registry.refused))
+    _tell(registry, KIND, stats)
     forests = Forests(champion)
     return Shadowed(forests, challenger, stats) if challenger else forests
+
+
+def forecaster_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> PathForecaster | None:
+    """
+    Return the champion among forecasters, served by a process of its own; None = the light one does it all.
+
+    Starting it takes the seconds that torch takes to import. One that cannot be used here, since its file is refused,
+    the extra is missing, or it learnt nothing that a rule limits, is told, and counted in ``models_refused``.
+    """
+    if not settings.engine.early_warning:
+        return None
+    registry = Registry(models_folder(settings))
+    path = registry.champion(FORECAST)
+    served = None
+    if path is not None:
+        try:
+            card = read_card(path)
+            step_of(card)
+            if not {rule.metric for rule in rules.metric_rules()} & set(card.metrics):
+                raise ConfigError(
+                    f"forecast: model {card.version} learnt no metric that a rule sets a limit for; train one on others"
+                )
+            if find_spec("torch") is None or find_spec("pytorch_forecasting") is None:
+                raise ConfigError(
+                    f"forecast: model {card.version} needs the extra `forecast`, which is missing; "
+                    "`make forecast` installs it"
+                )
+            served = ServedForecaster(path, card, stats)
+        except ConfigError as error:
+            registry.refuse(path, str(error))
+    _tell(registry, FORECAST, stats)
+    return served
+
+
+def _tell(registry: Registry, job: str, stats: SelfStats) -> None:
+    """Log and count what could not be used."""
+    stats.describe("models_refused", "gauge", "Stored models that cannot be used; coldaisle doctor says why.")
+    for path, why in registry.refused:
+        _LOG.warning("model refused: %s (%s)", why, path)
+    stats.set("models_refused", len(registry.refused), job=job)
 
 
 def _forests(registry: Registry, challenger: bool) -> Mapping[str, Forest]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cli.rules_folder import rules_folder
 from cli.settings import ReceiverConfig, Settings
-from cli.trained import entity_detector_of
+from cli.trained import entity_detector_of, forecaster_of
 from coldaisle.clock import Clock
 from coldaisle.detector import Detector
 from coldaisle.incident import Incident
@@ -16,6 +16,7 @@ from coldaisle.topology import Topology
 from models.calibrate import TailCalibrator
 from models.drift import Drift
 from models.early_warning import EarlyWarning
+from models.forecast.served import PathForecaster
 from models.level import Level
 from models.limit_warning import LimitWarning
 from models.peers import Peers
@@ -45,7 +46,7 @@ def rules_of(settings: Settings) -> RuleBook:
 def engine_of(settings: Settings, rules: RuleBook, topology: Topology, stats: SelfStats) -> Engine:
     """Return the scoring engine with the detectors of the house."""
     bar = bar_of(settings, rules, stats)
-    ahead = foresight_of(settings)
+    ahead = foresight_of(settings, forecaster_of(settings, rules, stats))
     return Engine(bar.detectors, bar.calibrator, rules, topology, settings.engine, stats, ahead, bar.entities)
 
 
@@ -57,11 +58,11 @@ def bar_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> Bar:
     return Bar(detectors, TailCalibrator(len(detectors), _FAMILIES), rules, settings.engine, stats, together)
 
 
-def foresight_of(settings: Settings) -> Foresight | None:
+def foresight_of(settings: Settings, forecaster: PathForecaster | None = None) -> Foresight | None:
     """Return warners that have seen nothing yet; None where the configuration wants none."""
     if not settings.engine.early_warning:
         return None
-    return Foresight((EarlyWarning(), LimitWarning()), warn_probability=settings.engine.warn_probability)
+    return Foresight((EarlyWarning(), LimitWarning(forecaster)), warn_probability=settings.engine.warn_probability)
 
 
 def notify_of(receivers: Sequence[ReceiverConfig], clock: Clock, address: Callable[[], str]) -> Notify:

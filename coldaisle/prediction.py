@@ -78,6 +78,11 @@ class Prediction:
         return self.made_at if self.warned_at is None else self.warned_at
 
     @property
+    def kind(self) -> str:
+        """Whose record it counts to."""
+        return kind_of(self.rule, self.model)
+
+    @property
     def settled(self) -> bool:
         """Whether it came true or did not."""
         return self.outcome in (Outcome.HIT, Outcome.MISS)
@@ -86,6 +91,12 @@ class Prediction:
 def prediction_id(rule: str, entity: str, made_at: int) -> str:
     """Return 16 hex digits that are the same whenever the same prediction is made again."""
     return blake2b("\x1f".join(("prediction", rule, entity, str(made_at))).encode(), digest_size=8).hexdigest()
+
+
+def kind_of(rule: str, model: str) -> str:
+    """Return whose record predictions of ``rule`` by ``model`` count to: a trained model's is kept apart."""
+    trained = model.partition("/")[2]
+    return f"{rule} ({trained})" if trained else rule
 
 
 def newer(known: Prediction | None, told: Prediction) -> bool:
@@ -143,10 +154,10 @@ def score(predictions: Iterable[Prediction]) -> Score:
 
 
 def by_rule(predictions: Iterable[Prediction]) -> Mapping[str, Score]:
-    """Return the score of each kind of prediction, by its rule's name, sorted."""
+    """Return the score of each kind of prediction, sorted: its rule's name, and the trained model where one made it."""
     kinds: dict[str, list[Prediction]] = {}
     for one in predictions:
-        kinds.setdefault(one.rule, []).append(one)
+        kinds.setdefault(one.kind, []).append(one)
     return {rule: score(kinds[rule]) for rule in sorted(kinds)}
 
 

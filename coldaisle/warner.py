@@ -50,6 +50,8 @@ class Outlook(NamedTuple):
     slot: int = -1  # of the series that speaks for it most
     action: str = ""
     runbook: str = ""
+    model: str = ""  # which of the warner's models says so: ``WARNER/MODEL``; empty = the warner itself
+    version: str = ""  # of that model
 
 
 class Happened(NamedTuple):

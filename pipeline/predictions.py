@@ -14,7 +14,7 @@ from coldaisle.anomaly import Anomaly, Contribution, Phase, anomaly_id
 from coldaisle.clock import HOUR, MINUTE, SECOND
 from coldaisle.detector import Ids
 from coldaisle.event import Event
-from coldaisle.prediction import Outcome, Prediction, prediction_id
+from coldaisle.prediction import Outcome, Prediction, kind_of, prediction_id
 from coldaisle.prediction_json import prediction_from_json, prediction_to_json
 from coldaisle.selfstats import SelfStats
 from coldaisle.severity import Severity
@@ -169,7 +169,8 @@ class Predictions:
 
     def _expect(self, outlook: Outlook, warner: Warner, at: int) -> list[Anomaly]:
         key = (outlook.rule, outlook.entity)
-        record = self._records.get(outlook.rule, Record())
+        model, version = outlook.model or warner.name, outlook.version or warner.version
+        record = self._records.get(kind_of(outlook.rule, model), Record())
         probability = round(record.corrected(outlook.probability, self._foresight.trust), 6)
         known = self._open.get(key)
         if known is None:
@@ -189,13 +190,14 @@ class Predictions:
                 updated_at=at,
                 latest=probability,
                 reasons=outlook.reasons,
-                model=warner.name,
-                version=warner.version,
+                model=model,
+                version=version,
             )
             known = self._open[key] = _Open(prediction, outlook.probability, outlook.action, outlook.runbook, None)
             if probability < self._foresight.warn_probability:
                 return [self._announce(known, Phase.OPENED, at)]
         if known.finding is None and probability >= self._foresight.warn_probability:
+            known.prediction = replace(known.prediction, model=model, version=version)
             return [self._warn(known, outlook, probability, at)]
         if abs(probability - known.prediction.latest) < _RESTATE:
             return []
@@ -205,7 +207,7 @@ class Predictions:
         return [self._announce(known, Phase.UPDATED, at)]
 
     def _warn(self, known: _Open, outlook: Outlook, probability: float, at: int) -> Anomaly:
-        within = self._records.get(outlook.rule, Record()).within(outlook.within)
+        within = self._records.get(known.prediction.kind, Record()).within(outlook.within)
         known.raw = outlook.probability
         known.prediction = replace(
             known.prediction,
@@ -272,7 +274,8 @@ class Predictions:
         )
 
     def _threat(self, prediction: Prediction) -> str:
-        return next((one.threat for one in self._foresight.warners if one.name == prediction.model), "fail")
+        warner = prediction.model.partition("/")[0]
+        return next((one.threat for one in self._foresight.warners if one.name == warner), "fail")
 
     def _sentence(self, prediction: Prediction) -> str:
         """Return why in words: ``Likely to fail within 2 h (82 %): uncorrectable memory error. 48 corrected ...``."""
@@ -289,7 +292,7 @@ class Predictions:
         known.prediction = replace(prediction, outcome=outcome, settled_at=at, lead_seconds=lead, updated_at=at)
         self._stats.add("predictions_settled_total", rule=prediction.rule, outcome=outcome.value)
         if outcome is not Outcome.WITHDRAWN:
-            record = self._records.setdefault(prediction.rule, Record())
+            record = self._records.setdefault(prediction.kind, Record())
             record.settled += 1
             record.hits += outcome is Outcome.HIT
             record.stated += known.raw

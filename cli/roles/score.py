@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from cli.roles.process import Process
 from cli.roles.servers import bus_for, where_bus
 from cli.settings import snapshots_folder
-from cli.trained import ModelWatch
+from cli.trained import ModelWatch, forecaster_of
 from cli.wiring import bar_of, copy_of, foresight_of, rules_of
 from coldaisle.bus import ANOMALIES, COHORTS, DEADLETTERS, EVENTS, FRAMES
 from coldaisle.store.snapshots import FolderSnapshots
@@ -19,6 +19,7 @@ def begin(process: Process, stack: ExitStack) -> str:
     """Start scoring once Kafka is there; return what runs, in words. Raises ConfigError, Asked."""
     settings, clock, stats = process.settings, process.clock, process.stats
     rules = rules_of(settings)
+    forecaster = forecaster_of(settings, rules, stats)
     folder = snapshots_folder(settings)
     snapshots = FolderSnapshots(folder, stats)
     bus = bus_for(process, stack, (FRAMES, EVENTS, COHORTS, ANOMALIES, DEADLETTERS))
@@ -30,7 +31,7 @@ def begin(process: Process, stack: ExitStack) -> str:
         stats=stats,
         watches=process.wait_for("kafka", lambda: bus.partitions(FRAMES)),
         courts=process.wait_for("kafka", lambda: bus.partitions(COHORTS)),
-        foresight=lambda: foresight_of(settings),
+        foresight=lambda: foresight_of(settings, forecaster),
     )
     pace = Pace(settings.snapshots.seconds, settings.engine.idle_seconds)
     role = process.wait_for("kafka", lambda: ScoreRole(bus, workshop, snapshots, clock, pace))

@@ -74,7 +74,7 @@ def test_a_corrupt_champion_is_told_and_scoring_starts(settings: Settings, caplo
     with caplog.at_level("WARNING", logger="coldaisle.models"):
         detector = entity_detector_of(settings, stats)
     assert detector.model_of("gpu") == ""
-    assert stats.get("models_refused") == 1
+    assert stats.get("models_refused", job=KIND) == 1
     assert WEIGHTS_FILE in caplog.text
 
 

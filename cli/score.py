@@ -107,6 +107,8 @@ def explain(metrics: tuple[str, ...], found: Findings, values: NDArray[np.float6
         seen = f"{first} is {observed:.4g}, expected about {expected:.4g} from its own past"
     else:
         seen = f"{first} is {observed:.4g}, expected about {expected:.4g} from the other metrics"
+    if not found.begins[at]:
+        seen = f"Goes on; began with {first}, and {seen}" if len(metrics) > 1 else seen
     verb = "stands" if len(others) == 1 else "stand"
     beside = f"; {' and '.join(others)} {verb} out too" if others else ""
     rarity = 1.0 / found.tail[at]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from coldaisle.clock import SECOND
 from coldaisle.detector import surprise
 from models.budget import SECONDS_PER_DAY
-from models.entity_rarity import Rarity
+from models.entity_rarity import BRIDGED_ROWS, Rarity
 from models.entity_residuals import EntityResiduals, Residuals
 from models.one_metric import OneMetric
 from models.row_findings import Findings, nothing_found, part
@@ -58,6 +58,8 @@ class Ensemble:
         self._before: int | None = None
         self._intervals: list[int] = []
         self._interval_ns = 0
+        self._began_with = np.zeros(0, np.int64)
+        self._flagged_row = -(10**9)
 
     def score(self, timestamps: Times, values: Floats) -> Findings:
         """Score and learn rows in order of time; ``timestamps`` [n] ns, ``values`` [n, metrics], NaN = missing."""
@@ -92,6 +94,10 @@ class Ensemble:
         found.score[:] = surprise(found.tail)
         lively = self._rarity.height(brisk) > BRISK_HEIGHT
         found.flagged[:] = warm & lively & (height > self._rarity.limit(self._budget))
+        self._hold(found)
+        first, at = found.ranked[:, 0], np.arange(len(values))
+        found.fits[:] = np.abs(residuals.change[at, first]) >= np.abs(residuals.joint[at, first])
+        found.expected[:] = np.where(found.fits, residuals.before[at, first], residuals.rebuilt[at, first])
 
         self._rarity.learn(smooth[taught], int(elapsed[taught].sum()))
         self._residuals.learn()
@@ -110,7 +116,7 @@ class Ensemble:
         return smooth[:, 0], smooth[:, 1]
 
     def _blame(self, residuals: Residuals, present: NDArray[np.bool_], found: Findings) -> None:
-        """Rank the metrics by their newest steps away from the usual and say what the first was to be."""
+        """Rank the metrics by their newest steps away from the usual."""
         shares = residuals.blame**2
         for row in np.flatnonzero(present):
             self._shares = self._shares + BLAME * (shares[row] - self._shares)
@@ -118,10 +124,16 @@ class Ensemble:
         order = np.argsort(-shares, axis=1, kind="stable")[:, : found.ranked.shape[1]]
         ranked = np.take_along_axis(shares, order, axis=1)
         found.ranked[:] = np.where(ranked < WORTH_NAMING**2 * ranked[:, :1], -1, order)
-        first, at = order[:, 0], np.arange(len(order))
-        found.ranked[:, 0] = first
-        found.fits[:] = np.abs(residuals.change[at, first]) >= np.abs(residuals.joint[at, first])
-        found.expected[:] = np.where(found.fits, residuals.before[at, first], residuals.rebuilt[at, first])
+        found.ranked[:, 0] = order[:, 0]
+
+    def _hold(self, found: Findings) -> None:
+        """Blame, as long as an anomaly lasts, what it began with: what it drags along is often wilder."""
+        for row in np.flatnonzero(found.flagged):
+            found.begins[row] = self._rows + row - self._flagged_row > BRIDGED_ROWS + 1
+            if found.begins[row]:
+                self._began_with = found.ranked[row].copy()
+            found.ranked[row] = self._began_with
+            self._flagged_row = self._rows + int(row)
 
     def _resumes(self, elapsed: Times) -> NDArray[np.bool_]:
         if self._interval_ns == 0:

@@ -75,6 +75,7 @@ def test_a_fault_is_found_and_explained_by_its_metric(tmp_path: Path) -> None:
     assert first["top_metric"] == "power_watts"
     assert "power_watts is 9" in first["explanation"]
     assert "expected about" in first["explanation"]
+    assert all(said.startswith("Goes on; began with power_watts") for said in found["explanation"].iloc[1:])
     assert scored[scored["is_anomaly"] == 0]["explanation"].isna().all()
     assert scored["top_metric"].notna().equals(scored["anomaly_score"].notna())
 

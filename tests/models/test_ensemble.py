@@ -107,6 +107,20 @@ def test_neither_a_passing_usual_value_nor_the_way_back_from_it_is_blamed() -> N
     assert (found.ranked[flagged, 0] == 0).all()
 
 
+def test_an_anomaly_keeps_the_name_of_what_it_began_with() -> None:
+    values = life(fault=False)
+    random = np.random.default_rng(3)
+    values[FAULT, 0] += random.normal(120.0, 40.0, len(values[FAULT]))
+    dragged = slice(FAULT.start + 8, FAULT.stop)
+    values[dragged, 2] += random.normal(400.0, 200.0, len(values[dragged]))  # later, and far wilder
+    found = scored(values)
+    flagged = np.flatnonzero(found.flagged[FAULT]) + FAULT.start
+    assert flagged[0] < dragged.start < flagged[-1]
+    assert (found.ranked[flagged] == found.ranked[flagged[0]]).all()
+    assert (found.ranked[flagged, 0] == 0).all()
+    assert found.begins[flagged].tolist() == [True] + [False] * (len(flagged) - 1)
+
+
 def test_the_same_rows_get_the_same_answer() -> None:
     for one, two in zip(scored(life()), scored(life()), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -8,6 +8,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 export OMP_NUM_THREADS ?= 1
+# What Python compiles is kept, whatever the machine's environment says: else every process that the tests start, and
+# each of their workers, compiles all that it imports anew, for seconds without torch and for twenty with it.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup forecast demo check test test-fast bench lock clean system-packages
 

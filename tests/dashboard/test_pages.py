@@ -9,61 +9,109 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.responses import HTMLResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboard.app import create_app, serve
 from dashboard.pages import place_parts
 from dashboard.settings import ServeConfig
 from tests.dashboard import hall as example
 
-pytestmark = pytest.mark.integration
+# One browser for all of them: what it has compiled of the scripts is most of what a page costs.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("pages")]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TITLE = "Row B warms: cooling unit crac-2 lost flow"
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--use-angle=swiftshader"]
 _FLAGS += ["--enable-unsafe-swiftshader"]
+_BETWEEN = "/between-two-tests"
+_NOTHING = HTMLResponse('<link rel="icon" href="data:,">')
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium; nobody has looked at the pages")
-    from playwright.sync_api import sync_playwright
+class Stage:
+    """
+    Serves the application of the test that runs, at one address for all of them.
 
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
-        yield started
-        started.close()
+    A browser compiles megabytes of scripts for the first page of an address, five seconds of a core, and not again.
+    """
 
+    def __init__(self) -> None:
+        self.app: ASGIApp = create_app(example.backends(), ServeConfig())
+        self.address = ""
 
-@pytest.fixture
-def address() -> Iterator[str]:
-    with serve(create_app(example.backends(past_incidents=60), ServeConfig()), "127.0.0.1", 0) as url:
-        yield url
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the application of the test does; between two tests with a page that asks for nothing."""
+        between = scope["type"] == "http" and scope["path"] == _BETWEEN
+        await (_NOTHING if between else self.app)(scope, receive, send)
+
+    def show(self, app: ASGIApp) -> str:
+        """Answer with ``app`` from now on; return the address."""
+        self.app = app
+        return self.address
 
 
 class Watched:
     """A page whose every console error and every request to elsewhere is kept."""
 
-    def __init__(self, browser: Any, address: str, width: int = 1440, height: int = 900) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": height}, timezone_id="Europe/Berlin")
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
+    def __init__(self, page: Any, address: str) -> None:
+        self.page = page
         self.complaints: list[str] = []
-        self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        self.page.on("request", lambda request: self._asked(request.url, address))
+        self._address = address
+        page.set_default_timeout(60_000)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", lambda request: self._asked(request.url))
+
+    def forget(self) -> None:
+        """Leave what is shown, and keep nothing of what it had stored; only what the browser compiled stays."""
+        # Away to another address and back is another process, and all is compiled anew.
+        self.page.goto(f"{self._address}{_BETWEEN}")
+        self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        self.page.context.clear_cookies()
+        self.page.set_viewport_size({"width": 1440, "height": 900})
+        self.complaints.clear()
 
     def _heard(self, message: Any) -> None:
         if message.type == "error":
             self.complaints.append(f"console: {message.text}")
 
-    def _asked(self, url: str, address: str) -> None:
-        if not url.startswith((address, "data:", "blob:")):
+    def _asked(self, url: str) -> None:
+        if not url.startswith((self._address, "data:", "blob:")):
             self.complaints.append(f"asked elsewhere: {url}")
 
 
-def test_an_incident_is_followed_from_the_hall_to_history(browser: Any, address: str) -> None:
-    watched = Watched(browser, address)
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    with serve(stage, "127.0.0.1", 0) as stage.address:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def window(stage: Stage) -> Iterator[Watched]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium; nobody has looked at the pages")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        yield Watched(browser.new_context(timezone_id="Europe/Berlin").new_page(), stage.address)
+        browser.close()
+
+
+@pytest.fixture
+def watched(window: Watched) -> Iterator[Watched]:
+    window.forget()
+    yield window
+    window.forget()  # before the application is another one: a page asks for as long as it is open
+
+
+@pytest.fixture
+def address(stage: Stage) -> str:
+    return stage.show(create_app(example.backends(past_incidents=60), ServeConfig()))
+
+
+def test_an_incident_is_followed_from_the_hall_to_history(watched: Watched, address: str) -> None:
     page = watched.page
     page.goto(address)
     page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached")
@@ -104,8 +152,7 @@ def test_an_incident_is_followed_from_the_hall_to_history(browser: Any, address:
     assert watched.complaints == []
 
 
-def test_anything_is_found_from_any_page_and_leads_to_its_place(browser: Any, address: str) -> None:
-    watched = Watched(browser, address)
+def test_anything_is_found_from_any_page_and_leads_to_its_place(watched: Watched, address: str) -> None:
     page = watched.page
     page.goto(f"{address}/health")
     page.wait_for_selector("#health-content .panel")
@@ -122,8 +169,7 @@ def test_anything_is_found_from_any_page_and_leads_to_its_place(browser: Any, ad
     assert watched.complaints == []
 
 
-def test_an_incident_is_muted_with_a_reason_and_heard_again(browser: Any, address: str) -> None:
-    watched = Watched(browser, address)
+def test_an_incident_is_muted_with_a_reason_and_heard_again(watched: Watched, address: str) -> None:
     page = watched.page
     page.goto(f"{address}/incidents/9f31c2aa77b04e15")
     page.wait_for_selector("#incident-head h1")
@@ -143,18 +189,20 @@ def test_an_incident_is_muted_with_a_reason_and_heard_again(browser: Any, addres
     "path",
     ["/", "/?at=rack/B03", "/incidents/9f31c2aa77b04e15", "/history", "/explore?match=node%3D%22n033%22", "/health"],
 )
-def test_on_a_phone_nothing_scrolls_sideways(browser: Any, address: str, path: str) -> None:
-    watched = Watched(browser, address, 390, 844)
-    watched.page.goto(address + path)
-    watched.page.wait_for_selector("#page > *")
-    watched.page.wait_for_load_state("networkidle")
-    wide = watched.page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth, window.innerWidth]")
+def test_on_a_phone_nothing_scrolls_sideways(watched: Watched, address: str, path: str) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(address + path)
+    page.wait_for_selector("#page > *")
+    page.wait_for_load_state("networkidle")
+    wide = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth, window.innerWidth]")
     assert max(wide[:2]) <= wide[2]
     assert watched.complaints == []
 
 
-def test_on_a_phone_the_incident_can_be_taken_without_scrolling(browser: Any, address: str) -> None:
-    page = Watched(browser, address, 390, 844).page
+def test_on_a_phone_the_incident_can_be_taken_without_scrolling(watched: Watched, address: str) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{address}/incidents/9f31c2aa77b04e15")
     button = page.get_by_role("button", name="Acknowledge")
     button.wait_for()
@@ -166,8 +214,7 @@ def test_on_a_phone_the_incident_can_be_taken_without_scrolling(browser: Any, ad
     page.wait_for_selector("text=Acknowledged by operator")
 
 
-def test_keys_lead_and_the_theme_is_kept_in_the_address(browser: Any, address: str) -> None:
-    watched = Watched(browser, address)
+def test_keys_lead_and_the_theme_is_kept_in_the_address(watched: Watched, address: str) -> None:
     page = watched.page
     page.goto(f"{address}/?theme=dark")
     page.wait_for_selector("a.card.incident")
@@ -191,7 +238,7 @@ def test_keys_lead_and_the_theme_is_kept_in_the_address(browser: Any, address: s
 
 
 def test_a_server_slower_than_its_ticks_shows_charts_all_the_same(
-    browser: Any, monkeypatch: pytest.MonkeyPatch
+    watched: Watched, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = place_parts.charts
 
@@ -200,38 +247,34 @@ def test_a_server_slower_than_its_ticks_shows_charts_all_the_same(
         return quick(*arguments)
 
     monkeypatch.setattr(place_parts, "charts", slow)
-    with serve(create_app(example.backends(), ServeConfig(refresh_seconds=1)), "127.0.0.1", 0) as address:
-        watched = Watched(browser, address)
-        page = watched.page
-        page.goto(f"{address}/?at=gpu/n033-gpu2")
-        page.wait_for_selector("#fleet-charts .js-plotly-plot", timeout=15_000)
-        page.keyboard.press("u")
-        page.wait_for_selector(".way h2:has-text('node n033')")
-        page.keyboard.press("g")
-        page.keyboard.press("s")  # away while the server still draws
-        page.wait_for_selector("#health-content .panel")
-        time.sleep(3)
-        assert watched.complaints == []
+    address = stage.show(create_app(example.backends(), ServeConfig(refresh_seconds=1)))
+    page = watched.page
+    page.goto(f"{address}/?at=gpu/n033-gpu2")
+    page.wait_for_selector("#fleet-charts .js-plotly-plot", timeout=15_000)
+    page.keyboard.press("u")
+    page.wait_for_selector(".way h2:has-text('node n033')")
+    page.keyboard.press("g")
+    page.keyboard.press("s")  # away while the server still draws
+    page.wait_for_selector("#health-content .panel")
+    time.sleep(3)
+    assert watched.complaints == []
 
 
-def test_the_hall_takes_on_a_new_colour_as_it_stands(browser: Any) -> None:
+def test_the_hall_takes_on_a_new_colour_as_it_stands(watched: Watched, stage: Stage) -> None:
     warm = example.backends()
     views = [warm.live()]
-    with serve(
-        create_app(replace(warm, live=lambda: views[-1]), ServeConfig(refresh_seconds=1)), "127.0.0.1", 0
-    ) as address:
-        watched = Watched(browser, address)
-        page = watched.page
-        page.goto(f"{address}/?view=gpu_temperature_celsius")
-        page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached")
-        page.evaluate("document.querySelector('#hall-graph .js-plotly-plot').kept = true")
-        values = "JSON.stringify(document.querySelector('#hall-graph .js-plotly-plot').data[1].z)"
-        before = page.evaluate(values)
-        views.append(example.live(example.topology(), version=2, warm=("C",)))
-        for _ in range(60):  # the page's policy forbids the evaluation that wait_for_function needs
-            if page.evaluate(values) != before:
-                break
-            page.wait_for_timeout(250)
-        assert page.evaluate(values) != before
-        assert page.evaluate("document.querySelector('#hall-graph .js-plotly-plot').kept") is True
-        assert watched.complaints == []
+    address = stage.show(create_app(replace(warm, live=lambda: views[-1]), ServeConfig(refresh_seconds=1)))
+    page = watched.page
+    page.goto(f"{address}/?view=gpu_temperature_celsius")
+    page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached")
+    page.evaluate("document.querySelector('#hall-graph .js-plotly-plot').kept = true")
+    values = "JSON.stringify(document.querySelector('#hall-graph .js-plotly-plot').data[1].z)"
+    before = page.evaluate(values)
+    views.append(example.live(example.topology(), version=2, warm=("C",)))
+    for _ in range(60):  # the page's policy forbids the evaluation that wait_for_function needs
+        if page.evaluate(values) != before:
+            break
+        page.wait_for_timeout(250)
+    assert page.evaluate(values) != before
+    assert page.evaluate("document.querySelector('#hall-graph .js-plotly-plot').kept") is True
+    assert watched.complaints == []

@@ -49,7 +49,8 @@ def _below(quantiles: Floats, value: Floats) -> Floats:
     # From 10 % to 1 % and from 90 % to 99 % a tail falls by ten; it goes on falling so.
     down = np.maximum(quantiles[:, :, 1] - quantiles[:, :, 0], 1e-300)
     up = np.maximum(quantiles[:, :, -1] - quantiles[:, :, -2], 1e-300)
-    least = levels[0] * 10.0 ** np.maximum((value - quantiles[:, :, 0]) / down, -300.0)
-    most = 1.0 - (1.0 - levels[-1]) * 10.0 ** np.maximum((quantiles[:, :, -1] - value) / up, -300.0)
+    with np.errstate(over="ignore"):  # a band without width
+        least = levels[0] * 10.0 ** np.clip((value - quantiles[:, :, 0]) / down, -300.0, 0.0)
+        most = 1.0 - (1.0 - levels[-1]) * 10.0 ** np.clip((quantiles[:, :, -1] - value) / up, -300.0, 0.0)
     below = np.where(value < quantiles[:, :, 0], least, below)
     return np.where(value >= quantiles[:, :, -1], most, below)

@@ -117,6 +117,7 @@ class ServedForecaster:
             told = future.result(PATIENCE_SECONDS)
         except (Permanent, TimeoutError) as error:
             self._failed = True
+            self._process.kill()  # one that hangs would keep its memory
             why = str(error) or f"no answer within {PATIENCE_SECONDS:.0f} s"
             _LOG.warning("model %s failed (%s); the light forecaster goes on without it", self.card.version, why)
             self._stats.add("forecasts_failed_total", version=self.card.version)

@@ -34,3 +34,9 @@ def test_where_there_is_no_forecast_or_no_limit_nothing_is_said() -> None:
     paths = np.concatenate([RISING, np.full_like(RISING, np.nan)])
     crossing = crossing_of_paths(paths, np.array([np.nan, 80.0]), 60.0)
     assert all(np.isnan(each).all() for each in crossing)
+
+
+def test_a_band_without_width_far_from_its_limit_says_never_or_surely() -> None:
+    flat = np.full((2, 10, 5), 1e12)
+    crossing = crossing_of_paths(flat, np.array([2e12, 1e11]), 60.0)
+    assert crossing.probability.tolist() == pytest.approx([0.0, 1.0])

@@ -15,6 +15,7 @@ from cli.settings import collectors, read, secrets_of
 from coldaisle.errors import ConfigError
 from coldaisle.redaction import Redaction
 from tests.cli.canaries import SOURCES, Planted, Source, canary, every_secret_key, mark, plant
+from tests.cli.one_rule import one_rule
 from tests.integration.programme import coldaisle
 
 
@@ -63,6 +64,7 @@ def test_every_canary_arrives_is_known_as_a_secret_and_prints_as_stars(planted: 
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_checking_shows_none(tmp_path: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     planted = plant(tmp_path, "file")
+    planted.path.write_text(f"rules = {json.dumps(str(one_rule(tmp_path / 'rules')))}\n{planted.path.read_text()}")
     code, shown = said(capsys, "--verbose", "check-config", *more, planted.path)
     assert code == 0, shown
     assert planted.leaks(shown) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,15 @@ from pipeline.shards import Workshop
 from tests.pipeline.hall_story import BOOK, SECONDS, SETTINGS, START, Told, bar, hall, one_engine, told
 
 PARTITIONS = 4
+
+
+@cache
+def messages() -> list[tuple[list[tuple[bytes, bytes]], list[bytes]]]:
+    """Return what is put on the bus in each second: frames with their keys, and events."""
+    return [
+        ([(frame.node.encode(), encode_frame(frame)) for frame in frames], [encode_event(event) for event in events])
+        for _, frames, events in hall()
+    ]
 
 
 class Site:
@@ -53,12 +63,12 @@ class Site:
             consumer.close()
 
     def live(self, between: Callable[[int], object] = lambda second: None) -> Told:
-        for second, frames, events in hall():
+        for second, (frames, events) in enumerate(messages()):
             self.clock.set(START + second * SECOND)
-            for frame in frames:
-                self._producer.produce(FRAMES, frame.node.encode(), encode_frame(frame))
+            for node, frame in frames:
+                self._producer.produce(FRAMES, node, frame)
             for event in events:
-                self._producer.produce(EVENTS, b"n00", encode_event(event))
+                self._producer.produce(EVENTS, b"n00", event)
             between(second)
             self.work()
         for _ in range(30):

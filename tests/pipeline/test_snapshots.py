@@ -15,6 +15,7 @@ from pipeline.scoring import Engine
 from pipeline.shards import VERSION, Shard, restore, snapshot_of
 from tests.pipeline.eventful_hall import Hall, Moment, Stages, engine, parts_of
 
+pytestmark = pytest.mark.xdist_group("snapshots")  # one life without a cut for all of them
 STEPS = 240
 CUTS = 12
 
@@ -64,27 +65,18 @@ def test_the_hall_is_eventful_enough_to_prove_something() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_cut_again_and_again_the_findings_and_the_memory_are_the_same_to_the_last_bit(seed: int) -> None:
+def test_kept_all_the_time_and_cut_now_and_then_it_finds_and_remembers_the_same_to_the_last_bit(seed: int) -> None:
     moments, expected, memory = story(seed)
-    cuts = set(random.Random(seed).sample(range(STEPS), CUTS))
-    scorer, found = engine(), []
+    # At any moment, and within the first and the last ones too: before the first nothing is known yet.
+    cuts = {*random.Random(seed).sample(range(STEPS), CUTS), *range(4), *range(STEPS - 3, STEPS)}
+    scorer, found = restored(saved(engine())), []
     for number, moment in enumerate(moments):
         found += feed(scorer, moment)
+        collect_state(parts_of(scorer))  # keeping alone changes nothing
         if number in cuts:
             data = saved(scorer)
             scorer = restored(data)
             assert saved(scorer) == data, "what was taken back is what was kept"
-    assert found == expected
-    assert saved(scorer) == memory
-
-
-def test_cut_within_the_first_and_the_last_moments_too() -> None:
-    moments, expected, memory = story(1)
-    scorer, found = restored(saved(engine())), []
-    for number, moment in enumerate(moments):
-        found += feed(scorer, moment)
-        if number < 4 or number > STEPS - 4:
-            scorer = restored(saved(scorer))
     assert found == expected
     assert saved(scorer) == memory
 
@@ -116,16 +108,6 @@ def test_what_is_kept_does_not_change_while_the_engine_goes_on() -> None:
     for moment in moments[40:80]:
         feed(scorer, moment)
     assert Snapshot("engine", 1, 0, {}, kept).to_bytes() == at_once
-
-
-def test_keeping_changes_nothing() -> None:
-    moments, expected, memory = story(2)
-    scorer, found = engine(), []
-    for moment in moments:
-        found += feed(scorer, moment)
-        collect_state(parts_of(scorer))
-    assert found == expected
-    assert saved(scorer) == memory
 
 
 @pytest.mark.parametrize("part", ["topology", "table", "groups", "ticks", "rounds", "limits", "silences", "judge"])

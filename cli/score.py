@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cli.score_files import Sheet, Table, find, read, write
+from cli.score_files import NO_TIMES, Sheet, Table, find, read, write
 from coldaisle.errors import ConfigError
 from models.ensemble import Ensemble
 from models.row_findings import Findings
@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="CSV or Parquet files, or folders of them")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the scored files go")
-    parser.add_argument("--timestamp", metavar="NAME", help="the column that holds time (the first one)")
+    times = parser.add_mutually_exclusive_group()
+    times.add_argument("--timestamp", metavar="NAME", help="the column that holds time (the first one)")
+    times.add_argument(
+        "--no-timestamp", dest="timestamp", action="store_const", const=NO_TIMES,
+        help="no column holds time; rows count as a minute apart",
+    )  # fmt: skip
     parser.add_argument("--exclude", action="append", default=[], metavar="NAME", help="a column to leave out")
     parser.add_argument("--train", type=Path, metavar="FILE", help="normal history with the same columns, learnt first")
     parser.add_argument(

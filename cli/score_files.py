@@ -19,6 +19,11 @@ EARLIEST_EPOCH_SECONDS = 10**8
 """3 March 1973. Smaller numbers in the time column count rows, or time from a start that nobody knows."""
 MOST_MINUTES = 1e8
 STEPS_LOOKED_AT = 50
+NO_TIMES = ""
+"""Given in place of a column's name: the file has none that holds times."""
+FEWEST_STEPS = 50
+MOST_BACK = 0.25
+"""Numbers that go back, and forth, in more than this share of the steps are no times unless somebody says so."""
 
 
 class Table(NamedTuple):
@@ -63,13 +68,17 @@ def read(path: Path, timestamp: str | None, exclude: Collection[str]) -> Table:
     """
     Read one file. Raises ConfigError, naming file and column, for what cannot be scored.
 
-    ``timestamp`` None means the first column. Columns that hold no numbers are ignored and named.
+    ``timestamp`` None means the first column, NO_TIMES that there is none: rows are then a minute apart. Columns
+    that hold no numbers are ignored and named.
     """
     frame = _frame(path, timestamp)
     columns = [str(name) for name in frame.columns]
     frame.columns = pd.Index(columns)
     if not columns:
         raise ConfigError(f"{path}: the file is empty; it needs a header and a time column")
+    if timestamp == NO_TIMES:
+        columns = [NO_TIMES, *columns]
+        frame.insert(0, NO_TIMES, np.arange(len(frame)))
     name = columns[0] if timestamp is None else timestamp
     if name not in columns:
         raise ConfigError(f"{path}: no column {name!r}; it has {', '.join(columns[:6])}; choose with --timestamp")
@@ -85,12 +94,22 @@ def read(path: Path, timestamp: str | None, exclude: Collection[str]) -> Table:
     values = frame[metrics].to_numpy(dtype=np.float64, na_value=np.nan)
     values = np.where(np.isfinite(values), values, np.nan)
     given, timestamps = _times(path, name, frame[name])
+    if timestamp is None and frame[name].dtype.kind != "M" and _is_number(given[0]):
+        _refuse_wandering(path, name, given, timestamps)
     ignored = tuple(column for column in rest if column not in metrics)
     return Table(path, name, given, timestamps, tuple(metrics), values, ignored)
 
 
 def _is_numeric(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _frame(path: Path, timestamp: str | None) -> pd.DataFrame:
@@ -164,6 +183,17 @@ def _refuse_missing(path: Path, name: str, column: pd.Series, bad: NDArray[np.bo
         raise ConfigError(
             f"{path}: column {name!r}, row {row + 1}: {'' if pd.isna(text) else text!r} is not a time; "
             "give ISO 8601 or an epoch, or choose the column with --timestamp"
+        )
+
+
+def _refuse_wandering(path: Path, name: str, given: list[str], timestamps: NDArray[np.int64]) -> None:
+    """Raise ConfigError where numbers that nobody called times run to and fro: they are a metric."""
+    steps = np.diff(timestamps)
+    if len(steps) >= FEWEST_STEPS and min((steps < 0).mean(), (steps > 0).mean()) > MOST_BACK:
+        row = int(np.argmax(steps < 0)) + 1
+        raise ConfigError(
+            f"{path}: the first column, {name!r}, holds no times ({given[row]} follows {given[row - 1]}); choose "
+            "the column with --timestamp, or say --no-timestamp and rows count as a minute apart"
         )
 
 

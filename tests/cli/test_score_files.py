@@ -10,6 +10,7 @@ import pytest
 
 from cli.main import main
 from cli.score_files import read
+from coldaisle.errors import ConfigError
 
 MINUTE_NS = 60 * 10**9
 
@@ -44,6 +45,29 @@ def test_counters_may_stand_still_go_back_and_leap(tmp_path: Path) -> None:
     assert times(tmp_path, [3, 1, 1, 2]) == [2 * MINUTE_NS, 0, 0, MINUTE_NS]
     assert times(tmp_path, [7, 7]) == [0, 0]
     assert times(tmp_path, [0.0, 1e-9, 2e-9, 9e7])[-1] > 0
+
+
+def test_a_first_column_that_runs_to_and_fro_is_no_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({"Data": np.sin(np.arange(300) / 5.0), "Label": 0})
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    assert main(["score", str(tmp_path / "one.csv"), "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "'Data', holds no times" in said
+    assert "--no-timestamp" in said
+    path = str(tmp_path / "one.csv")
+    assert main(["score", path, "--output", str(tmp_path / "out"), "--no-timestamp", "--exclude", "Label"]) == 0
+    answer = pd.read_csv(tmp_path / "out" / "one.csv")
+    assert answer["timestamp"].tolist() == list(range(300))
+    assert set(answer["top_metric"].dropna()) == {"Data"}
+
+
+def test_somebody_may_say_that_shuffled_numbers_are_times(tmp_path: Path) -> None:
+    shuffled = np.random.default_rng(0).permutation(300)
+    frame = pd.DataFrame({"row": shuffled, "value": np.sin(shuffled / 5.0)})
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    assert list(read(tmp_path / "one.csv", "row", ()).timestamps // MINUTE_NS) == shuffled.tolist()
+    with pytest.raises(ConfigError, match="holds no times"):
+        read(tmp_path / "one.csv", None, ())
 
 
 def test_a_later_row_does_not_change_when_the_earlier_ones_were(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ test: $(VENV)/.dev $(VENV)/.forecast system-packages  ## every test, the ones wi
 	exec $(BIN)/pytest -n 1 -m influxdb
 
 test-fast: $(VENV)/.dev  ## unit, conformance and scenario tests only
-	$(BIN)/pytest -m "not integration"
+	$(BIN)/pytest -m "not integration and not slow"
 
 bench: $(VENV)/.dev  ## throughput of this machine beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)

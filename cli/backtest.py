@@ -10,6 +10,7 @@ from pathlib import Path
 from cli.incident_text import printable
 from cli.progress import Progress
 from cli.replay import Replay, step_ns
+from cli.rules_folder import rules_folder
 from cli.settings import Settings, read
 from coldaisle.clock import HOUR, rfc3339
 from coldaisle.config import parse
@@ -19,6 +20,7 @@ from coldaisle.severity import Severity
 from coldaisle.store.recording import Recording
 from pipeline.comparison import Comparison, Outcome, compare
 from pipeline.engine_settings import EngineSettings
+from pipeline.rules import load as load_rules
 
 SHOWN = 10
 _EXAMPLES = """\
@@ -79,6 +81,8 @@ def settings_of(args: argparse.Namespace) -> tuple[Settings, Settings]:
         raise ConfigError(
             "before and after are the same; change something with --config, --rules, --budget or --models"
         )
+    for settings in (before, after):  # a mistake in either is told before the first replay, which may take hours
+        load_rules(rules_folder(settings.rules))
     return before, after
 
 

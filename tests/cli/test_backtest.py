@@ -10,6 +10,8 @@ from coldaisle.store.recording import RecordingWriter
 from collectors.simulator.config import SimulatorConfig
 from collectors.simulator.simulator import Simulator, record
 
+pytestmark = pytest.mark.xdist_group("backtest")  # one hall for all of them
+
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -17,7 +19,7 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("backtest") / "hall"
     faults = [{"kind": "gpu_off_bus", "after_seconds": 420.0, "lasts_seconds": 300.0}]
     config = SimulatorConfig.model_validate(
-        {"rows": 1, "racks_per_row": 1, "nodes_per_rack": 4, "seed": 5, "step_seconds": 5.0, "faults": faults}
+        {"rows": 1, "racks_per_row": 1, "nodes_per_rack": 4, "seed": 5, "step_seconds": 10.0, "faults": faults}
     )
     with RecordingWriter(path) as writer:
         record(Simulator(config), 900.0, writer)

@@ -70,6 +70,7 @@ def test_checking_shows_none(tmp_path: Path, more: tuple[str, ...], capsys: pyte
     assert planted.leaks(shown) == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("source", "more"),
     [("value", ()), ("variable", ("--json",)), ("file", ("--fix",)), ("override", ("--json", "--fix"))],

@@ -90,6 +90,7 @@ def test_one_member_finds_what_one_engine_finds() -> None:
     assert site.live() == one_engine()
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.sets(st.integers(1, SECONDS - 1), min_size=1, max_size=12))
 def test_members_that_are_killed_change_nothing(seconds: set[int]) -> None:

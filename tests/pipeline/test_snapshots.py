@@ -64,7 +64,7 @@ def test_the_hall_is_eventful_enough_to_prove_something() -> None:
     assert {each.phase for each in found} == set(Phase)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_kept_all_the_time_and_cut_now_and_then_it_finds_and_remembers_the_same_to_the_last_bit(seed: int) -> None:
     moments, expected, memory = story(seed)
     # At any moment, and within the first and the last ones too: before the first nothing is known yet.

@@ -6,8 +6,10 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -21,10 +23,18 @@ from models.forecast.windows import Table, filled, usual_of
 
 pytestmark = pytest.mark.timeout(900)  # importing torch and lightning takes minutes where all cores are busy
 
-needs_torch = pytest.mark.skipif(
+Test = TypeVar("Test", bound=Callable[..., None])
+_skipped_without = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None,
     reason="NO NEURAL FORECAST IS TESTED: torch is not installed; `make forecast` installs it",
 )
+
+
+def needs_torch(test: Test) -> Test:
+    """Mark a test that trains: torch alone takes ten seconds to import, so all such run in one process."""
+    for mark in (pytest.mark.xdist_group("torch"), pytest.mark.slow, _skipped_without):
+        test = mark(test)
+    return test
 
 
 def _table(series: int = 6, steps: int = 24 * 40) -> Table:

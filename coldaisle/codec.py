@@ -15,7 +15,7 @@ from coldaisle.arrow_guard import refuse_bombs
 from coldaisle.errors import Permanent
 from coldaisle.frame import Frame
 from coldaisle.layout_cache import Head, LayoutCache
-from coldaisle.series import Layout, Series
+from coldaisle.series import Labels, Layout, Series
 from coldaisle.words_json import (
     ANOMALY_VERSION,
     EVENT_VERSION,
@@ -286,28 +286,30 @@ def _layout(batch: Any, digest: str) -> Layout:
     written_out = sum(map(len, metrics)) + sum(map(len, texts))
     if written_out > _MOST_TEXT:
         raise Permanent(f"frame: its series are {written_out:,} letters; at most {_MOST_TEXT:,} are read")
-    objects = {text: _pairs(text) for text in set(texts)}
-    layout = Layout(Series(metric, objects[text]) for metric, text in zip(metrics, texts, strict=True))
+    known: dict[tuple[str, str], tuple[str, str]] = {}
+    objects = {text: _pairs(text, known) for text in set(texts)}
+    # Equal words are one object, since every series keeps its own for as long as it lives.
+    layout = Layout(Series(sys.intern(metric), objects[text]) for metric, text in zip(metrics, texts, strict=True))
     if layout.digest != digest:
         raise Permanent(f"frame: claims layout {digest[:40]!r} but its series make {layout.digest!r}")
     return layout
 
 
 def _words(column: Any, name: str) -> list[str]:
-    """Return a column's words; equal ones are one object, since every series keeps its own for as long as it lives."""
+    """Return a column's words."""
     if column.null_count:
         raise Permanent(f"frame: a {name} is missing")
     encoded = isinstance(column, pa.DictionaryArray)
     words = (column.dictionary if encoded else column).to_pylist()
     if any(word is None for word in words):
         raise Permanent(f"frame: a {name} is missing")
-    words = [sys.intern(word) for word in words]
     return [words[number] for number in column.indices.to_pylist()] if encoded else words
 
 
-def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+def _pairs(text: str, known: dict[tuple[str, str], tuple[str, str]]) -> Labels:
+    """Return the labels that ``text`` holds; those ``known`` already are one object."""
     try:
-        named = json.loads(text)
+        named = json.loads(text, object_pairs_hook=lambda pairs: {sys.intern(name): value for name, value in pairs})
     except (ValueError, RecursionError) as error:
         raise Permanent(f"frame: labels are not a JSON object: {text[:80]!r}") from error
     if not isinstance(named, dict) or not all(isinstance(value, str) for value in named.values()):
@@ -315,4 +317,5 @@ def _pairs(text: str) -> tuple[tuple[str, str], ...]:
     pairs = tuple(named.items())
     if pairs != tuple(sorted(pairs)):
         raise Permanent(f"frame: labels are not sorted by name: {text[:80]!r}")
-    return pairs
+    # A node's name stands in the labels of all that it holds.
+    return tuple(known.setdefault(pair, pair) for pair in pairs)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+_T = TypeVar("_T", bound=np.generic)
 
 _LARGE = 1024
 """Groups of more members are worth a call of NumPy each: nothing is copied, nothing is padded."""
@@ -28,8 +29,6 @@ class Cohorts:
     def __init__(self, counts: NDArray[np.int64]) -> None:
         """``counts`` [groups] is how many members each has, at least one."""
         self.counts = counts
-        self.of: NDArray[np.int64] = np.repeat(np.arange(len(counts)), counts)
-        """The group of each member."""
         stops = np.cumsum(counts)
         starts = stops - counts
         large = np.flatnonzero(counts > _LARGE)
@@ -38,8 +37,17 @@ class Cohorts:
         # Widths grow by a quarter from class to class, so that at most a fifth of a matrix is padding.
         width_class = np.ceil(np.log(counts[small]) / np.log(1.25)).astype(np.int64)
         self._classes = [
-            _class(small[width_class == one], starts, counts, len(self.of)) for one in np.unique(width_class)
+            _class(small[width_class == one], starts, counts, int(counts.sum())) for one in np.unique(width_class)
         ]
+
+    @property
+    def of(self) -> NDArray[np.int64]:
+        """The group of each member."""
+        return self.to_members(np.arange(len(self.counts)))
+
+    def to_members(self, values: NDArray[_T]) -> NDArray[_T]:
+        """Return what is said of each group (``values`` [groups]) for each of its members."""
+        return np.repeat(values, self.counts)
 
     def medians(self, values: Floats) -> Floats:
         """Return the median of each group; ``values`` [members], group after group."""

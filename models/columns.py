@@ -84,15 +84,24 @@ class Columns:
         """Return copies of all columns, up to the last row that was ever asked for."""
         return {name: column[: self._reached].copy() for name, column in self._columns.items()}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what ``state`` returned. Raises Permanent where a column is missing or of another length."""
+    def restore(self, state: Mapping[str, NDArray[Any]], rows: int | None = None) -> None:
+        """
+        Take back what ``state`` returned, of so many ``rows``; None = as many as there are.
+
+        Raises Permanent where a column is missing or of another length.
+        """
         kept = Kept(state)
         for name, value in self._fresh.items():
-            self._reached = len(kept.array(name, value.dtype, None, *value.shape))
+            self._reached = len(kept.array(name, value.dtype, rows, *value.shape))
             break
         self._columns = {
             name: kept.array(name, value.dtype, self._reached, *value.shape) for name, value in self._fresh.items()
         }
+
+
+def rows_in(where: Where) -> NDArray[np.int64]:
+    """Return rows one by one, whichever way they are told."""
+    return np.arange(where.start, where.stop) if isinstance(where, slice) else where
 
 
 def _full(size: int, value: NDArray[Any]) -> NDArray[Any]:

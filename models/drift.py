@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Ids, Scores, Traits
 from models.cohorts import Cohorts
+from models.columns import rows_in
 from models.level import CLIP, NEVER_CHANGED, RESOLUTION, SIGMA_OF_DEVIATION
 from models.peer_plan import GroupedMemory, Part
 from models.peers import SIGMA_OF_MAD
@@ -160,8 +161,7 @@ class Drift:
         before = memory["block"][rows]
         ended = block > before
         if ended.any():
-            every = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-            self._move(every[ended], block[ended])
+            self._move(rows_in(rows)[ended], block[ended])
         samples = np.clip(values, -_WILD, _WILD).astype(np.float32)
         # fmax and fmin take what is a number, so a new block begins with its first sample.
         memory["high"][rows] = np.fmax(memory["high"][rows], samples)
@@ -201,15 +201,15 @@ class Drift:
         starts = np.cumsum(counts) - counts
         now = (np.maximum.reduceat(timestamps, starts) - self._block_ns // 2) // self._block_ns
         last = np.maximum.reduceat(self._memory["judged"][part.rows], starts)
-        return (now > last)[part.cohorts.of], now[part.cohorts.of]
+        return part.cohorts.to_members(now > last), part.cohorts.to_members(now)
 
     def _look(self, part: Part, due: NDArray[np.bool_], now: NDArray[np.int64], weight: Floats) -> None:
         memory = self._memory
-        rows = np.arange(part.rows.start, part.rows.stop) if isinstance(part.rows, slice) else part.rows
+        rows = rows_in(part.rows)
         memory["judged"][rows[due]] = now[due]
         ready = due & (memory["filled"][rows] == BLOCKS)
         counts = np.bincount(part.cohorts.of[ready], minlength=len(part.cohorts.counts))
-        ready &= (counts >= self._settings.minimum)[part.cohorts.of]
+        ready &= part.cohorts.to_members(counts >= self._settings.minimum)
         memory["score"][rows[due & ~ready]] = np.nan
         if not ready.any():
             return
@@ -234,14 +234,14 @@ class Drift:
         count = memory["count"][rows]
         offset = np.where(count == 0, 0.0, memory[f"{side}_offset"][rows].astype(np.float64))
         residual = window - offset
-        residual -= cohorts.medians(residual)[cohorts.of]
+        residual -= cohorts.to_members(cohorts.medians(residual))
         deviation = memory[f"{side}_deviation"][rows].astype(np.float64)
         spread = self._spread(rows, window, residual, deviation, cohorts)
         young = count < _GROWN_UP
         if young.any():
             # How far members differ among themselves bounds what a young offset may be wrong by.
-            own = offset - cohorts.medians(offset)[cohorts.of]
-            among = SIGMA_OF_MAD * cohorts.medians(np.abs(own))[cohorts.of]
+            own = offset - cohorts.to_members(cohorts.medians(offset))
+            among = cohorts.to_members(SIGMA_OF_MAD * cohorts.medians(np.abs(own)))
             spread += np.where(young, among * _YOUNG / (_YOUNG + count), 0.0)
         far = residual / spread
         trust = np.clip((_DOUBTED - np.abs(far)) / (_DOUBTED - _TRUSTED), _HARDLY, 1.0)
@@ -284,13 +284,13 @@ class Drift:
         memory = self._memory
         of_now = SIGMA_OF_MAD * cohorts.medians(np.abs(residual))
         usual = SIGMA_OF_DEVIATION * cohorts.medians(deviation)
-        spread = np.maximum(of_now, usual)[cohorts.of]
+        spread = cohorts.to_members(np.maximum(of_now, usual))
         count = memory["count"][rows]
-        own = (count * SIGMA_OF_DEVIATION * deviation + _BORROWED * usual[cohorts.of]) / (count + _BORROWED)
+        own = (count * SIGMA_OF_DEVIATION * deviation + _BORROWED * cohorts.to_members(usual)) / (count + _BORROWED)
         np.maximum(spread, own, out=spread)
         grain = np.where(memory["steps"][rows] > 2, 0.5, 1.0 / NEVER_CHANGED) * memory["step"][rows]
         np.maximum(spread, grain, out=spread)
-        return np.maximum(spread, RESOLUTION * np.abs(window) + 1e-300)
+        return np.asarray(np.maximum(spread, RESOLUTION * np.abs(window) + 1e-300))
 
 
 class _Judged(NamedTuple):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Ids, Scores, Traits
-from models.columns import Columns, Where
+from models.columns import Where, rows_in
+from models.series_columns import SeriesColumns
 
 SIGMA_OF_DEVIATION = 1.2533
 """sqrt(pi / 2): standard deviation of a Gaussian over its mean absolute deviation."""
@@ -66,7 +67,7 @@ class Level:
         self._warm_up = warm_up
         self._warm_up_ns = round(warm_up_seconds * SECOND)
         self._relearn_ns = relearn_seconds * SECOND
-        self._memory = Columns({
+        self._memory = SeriesColumns({
             "mean": np.float64(0),
             "deviation": np.float64(0),  # mean absolute deviation from the mean
             "value": np.float64(0),  # the sample before
@@ -81,16 +82,16 @@ class Level:
 
     def admit(self, ids: Ids, traits: Traits) -> None:
         """Make room; ids already known keep what was learnt, since peers do not matter here."""
-        self._memory.reach(ids)
+        self._memory.admit(ids)
 
     def forget(self, ids: Ids) -> None:
         """Drop what was learnt of ``ids``."""
-        self._memory.clear(ids)
+        self._memory.forget(ids)
         self._scored = None
 
     def accept(self, ids: Ids) -> None:
         """Learn the level of ``ids`` anew, silently, from their next sample on."""
-        memory, rows = self._memory, ids[ids < len(self._memory)]
+        memory, rows = self._memory, self._memory.rows_of(ids)
         memory["count"][rows] = 0
         memory["away"][rows] = 0.0
         self._scored = None
@@ -157,7 +158,7 @@ class Level:
         if not taught.all():
             if not taught.any():
                 return
-            rows = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+            rows = rows_in(where)
             where, timestamps, values = rows[taught], timestamps[taught], values[taught]
             spread, weight = spread[taught], weight[taught]
         mean = memory["mean"][where]
@@ -190,7 +191,7 @@ class Level:
             lasting = some[np.abs(away) >= self._relearn_ns]
             rate[lasting] = np.maximum(rate[lasting], FASTEST)
             held[lasting] = distance[lasting]
-            rows = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+            rows = rows_in(where)
             memory["away"][rows[some]] = away
         self._learn_step(where, values, first)
         memory["mean"][where] = mean + rate * held
@@ -199,7 +200,7 @@ class Level:
         memory["seen"][where] = timestamps
         memory["count"][where] = count + 1
         if first.any():
-            rows = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+            rows = rows_in(where)
             memory["mean"][rows[first]] = values[first]
             memory["deviation"][rows[first]] = 0.0
             memory["since"][rows[first]] = timestamps[first]

@@ -16,6 +16,8 @@ from models.level import CHUNK
 from models.peer_rows import PeerRows
 
 _PLANS = 8
+_KEPT = 2.0
+"""Times as many samples as there are rows: plans for more would weigh more than what is remembered of the series."""
 
 
 class Part(NamedTuple):
@@ -27,7 +29,7 @@ class Part(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    ids: Ids
+    ids: NDArray[np.int32]
     parts: list[Part]
 
 
@@ -71,15 +73,16 @@ class GroupedMemory:
         name = (len(ids), int(ids[0]), int(ids[-1])) if len(ids) else (0, 0, 0)
         known = self._plans.get(name)
         if known is None or not np.array_equal(known.ids, ids):
-            if len(self._plans) >= _PLANS:
-                self._plans.clear()
             self._settle()
+            held = sum(len(plan.ids) for plan in self._plans.values())
+            if len(self._plans) >= _PLANS or held + len(ids) > _KEPT * len(self._columns):
+                self._plans.clear()
             members, rows, counts = self._rows.groups_of(ids, self._minimum)
             parts = [
                 Part(members[part], self._columns.where(rows[part]), Cohorts(counts[groups]))
                 for part, groups in _parts(counts)
             ]
-            known = self._plans[name] = _Plan(ids.copy(), parts)
+            known = self._plans[name] = _Plan(ids.astype(np.int32), parts)
         return known.parts
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Ids, Scores, Traits
-from models.columns import Where
+from models.columns import Where, rows_in
 from models.level import CLIP, FASTEST, NEVER_CHANGED, RESOLUTION, SIGMA_OF_DEVIATION
 from models.peer_plan import GroupedMemory, Part
 
@@ -130,7 +130,7 @@ class Peers:
             if taught.all():
                 self._learn(rows, judged, mine)
             elif taught.any():
-                every = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+                every = rows_in(rows)
                 self._learn(every[taught], judged.of(taught), mine[taught])
             learnt |= bool(taught.any())
         if learnt:
@@ -187,11 +187,11 @@ class Peers:
             offset = np.where(first, 0.0, offset)
             elapsed[first] = 0.0
         residual = values - offset
-        centre = cohorts.medians(residual)[cohorts.of]
+        centre = cohorts.to_members(cohorts.medians(residual))
         residual -= centre
         expected = centre
         expected += offset
-        group_spread = (SIGMA_OF_MAD * cohorts.medians(np.abs(residual)))[cohorts.of]
+        group_spread = cohorts.to_members(SIGMA_OF_MAD * cohorts.medians(np.abs(residual)))
         spread, still = self._spread(rows, values, group_spread)
         smooth = self._smoothed(memory["smooth"][rows], residual, spread, elapsed)
         # The smoothed residual is judged by its own past, and never finer than a tenth of one sample's spread.

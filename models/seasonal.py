@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Ids, Scores, Traits
 from coldaisle.state import Kept, nested
-from models.columns import Columns, Where
+from models.columns import Where, rows_in
 from models.profiles import BIN_SECONDS, Profiles
+from models.series_columns import SeriesColumns
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 DAY_SECONDS = 86_400
 LOOK_SECONDS = 300
@@ -59,7 +61,7 @@ class Seasonal:
     def __init__(self, warm_up_days: float = 7.0, candidate_days: float = CANDIDATE_DAYS) -> None:
         self._candidate_seconds = candidate_days * DAY_SECONDS
         self._profiles = Profiles(warm_up_days)
-        self._memory = Columns({
+        self._memory = SeriesColumns({
             "slot": np.int32(-1),  # row of its profile, -1 = none
             "since": np.uint32(_NEVER),  # s
             "seen": np.uint32(0),  # s
@@ -75,14 +77,14 @@ class Seasonal:
 
     def admit(self, ids: Ids, traits: Traits) -> None:
         """Make room; ids already known keep what was learnt, since peers do not matter here."""
-        self._memory.reach(ids)
+        self._memory.admit(ids)
 
     def forget(self, ids: Ids) -> None:
         """Drop what was learnt of ``ids``."""
-        rows = ids[ids < len(self._memory)]
+        rows = self._memory.rows_of(ids)
         slots = self._memory["slot"][rows]
         self._profiles.release(slots[slots >= 0])
-        self._memory.clear(ids)
+        self._memory.forget(ids)
         self._scored = None
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -135,7 +137,7 @@ class Seasonal:
             seen = self._memory["seen"][where]
             due = np.flatnonzero(rest & ((seconds >= seen + np.int64(LOOK_SECONDS)) | (seen == 0)))
             if len(due):
-                self._look(batch.ids[part][due], seconds[due], batch.values[part][due])
+                self._look(batch.ids[part][due], rows_in(where)[due], seconds[due], batch.values[part][due])
         self._scored = None
         self._tidy()
 
@@ -144,7 +146,7 @@ class Seasonal:
             part = slice(start, min(start + CHUNK, len(ids)))
             yield part, self._memory.where(ids[part])
 
-    def _look(self, rows: Ids, seconds: NDArray[np.int64], values: Floats) -> None:
+    def _look(self, ids: Ids, rows: Rows, seconds: NDArray[np.int64], values: Floats) -> None:
         memory = self._memory
         fresh = memory["since"][rows] == _NEVER
         if fresh.any():
@@ -178,9 +180,9 @@ class Seasonal:
         )
         memory["seen"][rows] = seconds
         self._recur(rows[settled], seconds[settled], (np.abs(from_mean) > ODD * flat)[settled])
-        self._found(rows, age, seconds)
+        self._found(ids, rows, age, seconds)
 
-    def _recur(self, rows: Ids, seconds: NDArray[np.int64], odd: NDArray[np.bool_]) -> None:
+    def _recur(self, rows: Rows, seconds: NDArray[np.int64], odd: NDArray[np.bool_]) -> None:
         memory = self._memory
         rows, seconds = rows[odd], seconds[odd]
         since = seconds - memory["odd"][rows]
@@ -190,7 +192,7 @@ class Seasonal:
         memory["again"][rows] = np.where(same, np.minimum(memory["again"][rows], 250) + 1, 0)
         memory["odd"][rows] = seconds
 
-    def _found(self, rows: Ids, age: Floats, seconds: NDArray[np.int64]) -> None:
+    def _found(self, ids: Ids, rows: Rows, age: Floats, seconds: NDArray[np.int64]) -> None:
         """Give a profile to those that show a season."""
         memory = self._memory
         old = age >= self._candidate_seconds
@@ -199,9 +201,9 @@ class Seasonal:
         flat = memory["flat"][rows]
         shows = (memory["waved"][rows] < WAVE_EXPLAINS * flat) | (memory["again"][rows] >= RECURRENCES)
         shows &= old & (flat > 1e-6 * np.abs(memory["mean"][rows])) & np.isfinite(flat)
-        rows, seconds = rows[shows], seconds[shows]
+        ids, rows, seconds = ids[shows], rows[shows], seconds[shows]
         if len(rows):
-            slots = self._profiles.give(rows, memory["mean"][rows], memory["flat"][rows], seconds // BIN_SECONDS)
+            slots = self._profiles.give(ids, memory["mean"][rows], memory["flat"][rows], seconds // BIN_SECONDS)
             memory["slot"][rows] = slots
 
     def _tidy(self) -> None:

@@ -93,11 +93,12 @@ class Bench:
     def hear(self, end: int, samples: Round) -> list[Anomaly]:
         """Judge a round."""
         verdict = self.judge.judge(samples)
+        heard = self.judge.take_opinions()
         if verdict is None:
             return []
         found = self.opinions.decide(verdict)
         # After the opinions on single series: what one of them says already is not said again.
-        return found if self.entities is None else found + self.entities.decide(end, self.judge.heard, verdict)
+        return found if self.entities is None else found + self.entities.decide(end, heard, verdict)
 
     def parts(self) -> dict[str, Stateful]:
         """Return what a snapshot keeps of the court, in the order in which it must be restored."""

@@ -24,22 +24,22 @@ FEWEST_METRICS = 3
 
 
 class Cells(NamedTuple):
-    """Where the features of the entities of one kind come from."""
+    """Where the features of the entities of one kind come from; in narrow numbers, for there are many cells."""
 
     kind: str
     features: tuple[str, ...]
     entities: NDArray[np.int64]  # [n] numbers, in the order of the entities' names
-    ids: Ids  # [m] series behind the cells, cell by cell
-    detector: NDArray[np.int64]  # [m]
-    starts: NDArray[np.int64]  # [c] the first of each cell that has any
-    place: NDArray[np.int64]  # [c] row x features + column
+    ids: NDArray[np.int32]  # [m] series behind the cells, cell by cell
+    heard: NDArray[np.int8]  # [m] whose opinion of them, counted among those that are heard
+    starts: NDArray[np.int32]  # [c] the first of each cell that has any
+    place: NDArray[np.int32]  # [c] row x features + column
 
     def series_of(self, row: int, feature: int) -> tuple[Ids, int]:
-        """Return the series behind a cell, and which detector's opinion of them it is."""
+        """Return the series behind a cell, and whose opinion of them it is, counted among those that are heard."""
         at = int(np.searchsorted(self.place, row * len(self.features) + feature))
         stop = int(self.starts[at + 1]) if at + 1 < len(self.starts) else len(self.ids)
         start = int(self.starts[at])
-        return self.ids[start:stop], int(self.detector[start])
+        return self.ids[start:stop].astype(np.int64), int(self.heard[start])
 
 
 class Entities:
@@ -55,9 +55,10 @@ class Entities:
     def __init__(self, table: SeriesTable, detectors: Sequence[str], heard: Iterable[str]) -> None:
         """``detectors`` in the judge's order, ``heard`` those whose opinions on load count."""
         self._table = table
-        self._detectors = tuple(detectors)
-        self._heard = frozenset(heard)
-        self._spreads = np.full((len(self._detectors), 0), np.nan, np.float32)
+        wanted = frozenset(heard)
+        self._heard = {number: name for number, name in enumerate(detectors) if name in wanted}
+        self._place_of = {number: place for place, number in enumerate(self._heard)}
+        self._spreads = np.full((len(self._heard), 0), np.nan, np.float32)
         self._value = column(np.nan, np.float64)
         self._seen = column(0, np.uint32)  # s of the newest opinion
         self._kinds = Interner()
@@ -78,8 +79,10 @@ class Entities:
         self._cells = None
 
     def note(self, detector: int, ids: Ids, values: Values, spreads: NDArray[np.float64], at: int) -> None:
-        """Take a detector's opinions on ``ids``: signed spreads, NaN = none."""
-        self._spreads[detector, ids] = spreads
+        """Take a detector's opinions on ``ids``: signed spreads, NaN = none. One that is not heard is passed over."""
+        if detector not in self._place_of:
+            return
+        self._spreads[self._place_of[detector], ids] = spreads
         self._value[ids] = values
         self._seen[ids] = at // SECOND
 
@@ -91,7 +94,7 @@ class Entities:
 
     def rows(self, cells: Cells, which: NDArray[np.int64], at: int) -> EntityRows:
         """Return the rows ``which`` of a kind as they stand at event time ``at`` (Unix ns)."""
-        spreads = self._spreads[cells.detector, cells.ids]
+        spreads = self._spreads[cells.heard, cells.ids]
         seen = self._seen[cells.ids].astype(np.int64)
         spreads[seen + FRESH_SECONDS < at // SECOND] = np.nan
         if len(cells.starts) < len(cells.ids):
@@ -106,16 +109,17 @@ class Entities:
 
     def behind(self, cells: Cells, row: int, feature: int) -> tuple[int, int, float]:
         """Return the series that stands for a cell, the detector whose opinion it is, and the series' newest value."""
-        ids, detector = cells.series_of(row, feature)
-        far = np.abs(self._spreads[detector, ids])
+        ids, place = cells.series_of(row, feature)
+        far = np.abs(self._spreads[place, ids])
         # By name where several are as far: ids follow the order in which series came.
         number = min(ids[far == np.nanmax(far)].tolist(), key=lambda each: str(self._table.series(each)))
-        return number, detector, float(self._value[number])
+        return number, tuple(self._heard)[place], float(self._value[number])
 
     def state(self) -> State:
         """Return what a snapshot keeps."""
         size = self._table.size
         return {
+            "heard": list(self._heard.values()),
             "spreads": self._spreads[:, :size].copy(),
             "value": self._value[:size].copy(),
             "seen": self._seen[:size].copy(),
@@ -124,7 +128,12 @@ class Entities:
     def restore(self, state: State) -> None:
         """Take back what ``state`` returned, after the table. Raises Permanent."""
         kept, size = Kept(state), self._table.size
-        self._spreads = kept.array("spreads", np.float32, len(self._detectors), size)
+        theirs = kept.items("heard")
+        spreads = kept.array("spreads", np.float32, len(theirs), size)
+        nothing = np.full(size, np.nan, np.float32)
+        # Who is heard may have been set otherwise since.
+        mine = [spreads[theirs.index(name)] if name in theirs else nothing for name in self._heard.values()]
+        self._spreads = np.stack(mine) if mine else spreads[:0]
         self._value, self._seen = kept.array("value", np.float64, size), kept.array("seen", np.uint32, size)
         self._cells = None
 
@@ -139,14 +148,15 @@ class Entities:
         ids = np.flatnonzero(table.used[: table.size] & (table.drive[: table.size] == LOAD))
         entity, metric = table.entity[ids].astype(np.int64), table.metric[ids].astype(np.int64)
         kind = self._kind[entity]
-        heard = [number for number, name in enumerate(self._detectors) if name in self._heard]
         for each in np.unique(kind).tolist():
             mine = np.flatnonzero(kind == each)
             metrics = sorted(np.unique(metric[mine]).tolist(), key=lambda number: table.rows[number].name)
-            if len(metrics) < FEWEST_METRICS or not heard:
+            if len(metrics) < FEWEST_METRICS or not self._heard:
                 continue
             names = [
-                (f"{table.rows[number].name}/{self._detectors[by]}", number, by) for number in metrics for by in heard
+                (f"{table.rows[number].name}/{name}", number, by)
+                for number in metrics
+                for by, name in enumerate(self._heard.values())
             ]
             numbers = np.unique(entity[mine])
             order = sorted(numbers.tolist(), key=lambda number: str(table.entities.values[number]))
@@ -155,15 +165,16 @@ class Entities:
             parts = []
             for place, (_, number, by) in enumerate(names):
                 here = mine[metric[mine] == number]
-                parts.append((row[entity[here]] * len(names) + place, ids[here], np.full(len(here), by, np.int64)))
-            cell, behind, detector = (np.concatenate(column) for column in zip(*parts, strict=True))
+                parts.append((row[entity[here]] * len(names) + place, ids[here], np.full(len(here), by, np.int8)))
+            cell, behind, by_whom = (np.concatenate(column) for column in zip(*parts, strict=True))
             # Within a cell in the order of the series' labels would cost words; any order gives the same value.
             by_cell = np.argsort(cell, kind="stable")
             cell = cell[by_cell]
             starts = np.flatnonzero(np.concatenate(([True], cell[1:] != cell[:-1])))
             yield each, Cells(
                 str(self._kinds.values[each]), tuple(name for name, _, _ in names), np.array(order, np.int64),
-                behind[by_cell], detector[by_cell], starts, cell[starts],
+                behind[by_cell].astype(np.int32), by_whom[by_cell], starts.astype(np.int32),
+                cell[starts].astype(np.int32),
             )  # fmt: skip
 
     def _know_kinds(self) -> None:

@@ -88,7 +88,7 @@ class Judge:
         self.spread = column(np.nan, np.float32)
         self.threshold = _MOST
         self._rules_read = 0
-        self.heard: list[Opinion] = []  # of the newest round
+        self._opinions: list[Opinion] = []  # of the newest round, until they are taken
 
     def reset(self, ids: Ids) -> None:
         """Begin anew with ids."""
@@ -106,11 +106,13 @@ class Judge:
         self._read_rules()
 
     def admit(self, ids: Ids) -> None:
-        """Tell the detectors of new series or of new groups."""
+        """Tell each detector of new series, or of new groups, among those that it hears."""
         if len(ids):
-            traits = self._table.traits(ids)
-            for detector in self.detectors:
-                detector.admit(ids, traits)
+            drive = self._table.drive[ids]
+            for (load, steady), detector in zip(self._heard, self.detectors, strict=True):
+                heard = ids[((drive == LOAD) & load) | ((drive == STEADY) & steady)]
+                if len(heard):
+                    detector.admit(heard, self._table.traits(heard))
 
     def forget(self, ids: Ids) -> None:
         """Drop everything known of ids."""
@@ -166,7 +168,7 @@ class Judge:
             for number in range(len(self.detectors))
             if (opinion := self._opinion(number, ids, times, values, drive)) is not None
         ]
-        self.heard = heard
+        self._opinions = heard
         weight, rare = np.ones(len(ids)), np.ones(len(ids))
         parts: list[Verdict] = []
         for start in range(0, len(ids), _PART):
@@ -180,6 +182,11 @@ class Judge:
             return parts[0]
         told = [np.concatenate([part[field] for part in parts]) for field in range(3, len(Verdict._fields))]
         return Verdict(ids, times, values, *told)
+
+    def take_opinions(self) -> list[Opinion]:
+        """Return what each detector thinks of the newest round, and keep it no longer: it is larger than the round."""
+        taken, self._opinions = self._opinions, []
+        return taken
 
     def state(self) -> State:
         """Return what a snapshot keeps, the detectors and the calibrator among it."""

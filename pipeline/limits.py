@@ -24,6 +24,10 @@ from pipeline.rounds import Round, Rounds
 from pipeline.rulebook import MetricRule
 from pipeline.series_table import SeriesTable
 
+Places = NDArray[np.integer[Any]]
+"""Where series stand in the arrays of their metric's rules."""
+
+_NONE = -1
 _UNKNOWN = -2
 _ONLY_WORDS = {"summary", "explanation", "action", "runbook"}
 
@@ -36,60 +40,99 @@ class Span(NamedTuple):
 
 
 class _Watch:
-    """One rule's state; arrays only for what the rule needs, objects only for series that break it."""
+    """One rule's state: arrays only for what the rule needs, by place; objects only for series that break it."""
 
     def __init__(self, rule: MetricRule) -> None:
         self.rule = rule
         self.covers = column(-1, np.int8)  # 1 yes, 0 no, -1 not asked yet
-        self.watched = column(False, np.bool_)
-        self.other = column(_UNKNOWN, np.int64)  # the series whose value is the limit
+        self.watched = column(False, np.bool_)  # is among the spans or the rises
+        self.other = column(_UNKNOWN, np.int32)  # the series whose value is the limit
         self.peak = column(-np.inf, np.float64)
-        self.spans: dict[int, Span] = {}
+        self.spans: dict[int, Span] = {}  # by id
         self.rises: dict[int, deque[tuple[int, float]]] = {}  # increases within the window, zero ones left out
 
-    def reset(self, ids: Ids, size: int) -> None:
-        """Begin anew with ids."""
+    def reset(self, places: Places, size: int) -> None:
+        """Begin anew with ``places``, of ``size`` that there are."""
         self.covers = grown(self.covers, size, -1)
         self.watched = grown(self.watched, size, False)
-        self.covers[ids], self.watched[ids] = -1, False
-        if self.rule.above_metric or self.rule.below_metric:
+        self.covers[places], self.watched[places] = -1, False
+        if self.by_other:
             self.other = grown(self.other, size, _UNKNOWN)
-            self.other[:] = _UNKNOWN
+            self.other[places] = _UNKNOWN
         if self.rule.below_peak_ratio is not None:
             self.peak = grown(self.peak, size, -np.inf)
-            self.peak[ids] = -np.inf
-        for number in ids.tolist():
-            self.spans.pop(number, None)
-            self.rises.pop(number, None)
+            self.peak[places] = -np.inf
 
-    def state(self, size: int) -> dict[str, Any]:
-        """Return what a snapshot keeps; what the rule covers is asked anew."""
+    @property
+    def by_other(self) -> bool:
+        """Whether another series' value is the limit."""
+        return bool(self.rule.above_metric or self.rule.below_metric)
+
+    def look_again(self, number: int, place: int) -> None:
+        """Keep in mind whether a series must be looked at even on quiet samples."""
+        self.watched[place] = number in self.spans or number in self.rises
+
+    def forget(self, number: int) -> None:
+        """Drop what is known of the series ``number`` beside the arrays."""
+        self.spans.pop(number, None)
+        self.rises.pop(number, None)
+
+    def state(self, ids: Ids, places: Places) -> dict[str, Any]:
+        """Return what a snapshot keeps of series and their places; what the rule covers is asked anew."""
         state: dict[str, Any] = {
-            "watched": np.flatnonzero(self.watched[:size]),
             "spans": np.array([(number, *span) for number, span in self.spans.items()], np.int64).reshape(-1, 3),
             "rises": [[number, [[at, by] for at, by in rises]] for number, rises in self.rises.items()],
         }
-        if self.rule.above_metric or self.rule.below_metric:
-            state["other"] = self.other[:size].copy()
+        if self.by_other or self.rule.below_peak_ratio is not None:
+            state["ids"] = ids.copy()
+        if self.by_other:
+            state["other"] = self.other[places]
         if self.rule.below_peak_ratio is not None:
-            state["peak"] = self.peak[:size].copy()
+            state["peak"] = self.peak[places]
         return state
 
-    def restore(self, kept: Kept, size: int) -> None:
-        """Take back what ``state`` returned, after :meth:`reset` with no ids. Raises Permanent."""
-        self.watched[kept.array("watched", np.int64, None)] = True
+    def restore(self, kept: Kept, place: NDArray[np.int32]) -> None:
+        """Take back what ``state`` returned, after :meth:`reset`; ``place`` by id. Raises Permanent."""
         for number, since, calm_since in kept.array("spans", np.int64, None, 3).tolist():
             self.spans[number] = Span(since, calm_since)
         for number, rises in kept.rows("rises", int, list):
             self.rises[number] = deque((at, by) for at, by in rises)
-        if self.rule.above_metric or self.rule.below_metric:
-            self.other[:size] = kept.array("other", np.int64, size)
+        for number in (*self.spans, *self.rises):
+            self.watched[place[number]] = True
+        if not self.by_other and self.rule.below_peak_ratio is None:
+            return
+        ids = kept.array("ids", np.int64, None)
+        if self.by_other:
+            self.other[place[ids]] = kept.array("other", np.int32, len(ids))
         if self.rule.below_peak_ratio is not None:
-            self.peak[:size] = kept.array("peak", np.float64, size)
+            self.peak[place[ids]] = kept.array("peak", np.float64, len(ids))
+
+
+class _Ruled:
+    """The rules of one metric, and how many places its series have taken."""
+
+    def __init__(self) -> None:
+        self.watches: list[_Watch] = []
+        self.size = 0
+        self.free: list[int] = []
+
+    def give(self, count: int) -> Places:
+        """Return the places of ``count`` new series."""
+        again = [self.free.pop() for _ in range(min(count, len(self.free)))]
+        fresh = np.arange(self.size, self.size + count - len(again))
+        self.size += len(fresh)
+        places = np.concatenate([np.array(again, np.int64), fresh])
+        for watch in self.watches:
+            watch.reset(places, self.size)
+        return places
 
 
 class Limits:
-    """Watches every metric rule; vectorised until a limit is broken."""
+    """
+    Watches every metric rule; vectorised until a limit is broken.
+
+    Few metrics have a rule, so only their series have a place in the rules' arrays.
+    """
 
     def __init__(
         self, table: SeriesTable, rounds: Rounds, evidence: Evidence, findings: Findings, rules: list[MetricRule]
@@ -98,55 +141,61 @@ class Limits:
         self._rounds = rounds
         self._evidence = evidence
         self._findings = findings
-        self._rules: dict[str, list[_Watch]] = {}
+        self._rules: dict[str, _Ruled] = {}
         for rule in rules:
-            self._rules.setdefault(rule.metric, []).append(_Watch(rule))
+            self._rules.setdefault(rule.metric, _Ruled()).watches.append(_Watch(rule))
         self._has_rule = column(False, np.bool_)
         self._metrics_read = 0
+        self._place = column(_NONE, np.int32)  # by id, among the series of its metric
         self._outlived: list[Key] = []  # open findings of rules that are no more
 
     def reset(self, ids: Ids) -> None:
-        """Begin anew with ids."""
+        """Begin anew with ids, which must be new or :meth:`gone` before."""
         self._has_rule = grown(self._has_rule, len(self._table.rows), False)
         for metric in range(self._metrics_read, len(self._table.rows)):
             self._has_rule[metric] = self._table.rows[metric].name in self._rules
         self._metrics_read = len(self._table.rows)
+        self._place = grown(self._place, self._table.size, _NONE)
+        for ruled, which in self._by_metric(ids):
+            self._place[ids[which]] = ruled.give(len(which))
         for watch in self._watches():
-            watch.reset(ids, self._table.size)
+            watch.other[:] = _UNKNOWN  # it may be among the new ones
 
     def check(self, samples: Round) -> list[Anomaly]:
         """Return the findings that a round opens and closes."""
         found = self._end_outlived(samples) if self._outlived else []
-        metric = self._table.metric[samples.ids]
-        ruled = np.flatnonzero(self._has_rule[metric])
-        if not len(ruled):
-            return found
-        rows = metric[ruled].astype(np.int16)  # numpy sorts 16 bits in linear time
-        order = np.argsort(rows, kind="stable")
-        ruled, rows = ruled[order], rows[order]
-        starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
-            part = samples.of(ruled[start:stop])
-            for watch in self._rules[self._table.rows[int(rows[start])].name]:
+        for ruled, which in self._by_metric(samples.ids):
+            part = samples.of(which)
+            for watch in ruled.watches:
                 found += self._apply(watch, part)
         return found
 
     def gone(self, ids: Ids, now: int) -> list[Anomaly]:
-        """Close what is open on series that are forgotten."""
+        """Close what is open on series that are forgotten, before their ids are freed; their places are free too."""
         closed: list[Anomaly] = []
         for watch in self._watches():
             for number in ids.tolist():
                 key = (watch.rule.name, number)
                 if key in self._findings:
                     closed.append(self._findings.close(key, now))
+                watch.forget(number)
+        for ruled, which in self._by_metric(ids):
+            ruled.free += self._place[ids[which]].tolist()
+        self._place[ids] = _NONE
         return closed
 
     def state(self) -> State:
-        """Return what a snapshot keeps."""
+        """Return what a snapshot keeps, by id: places are given anew."""
         state: dict[str, Any] = {"rules": [], "outlived": [list(key) for key in self._outlived]}
-        for number, watch in enumerate(self._watches()):
-            state["rules"].append([watch.rule.name, _decides(watch.rule)])
-            state |= nested(str(number), watch.state(self._table.size))
+        used = np.flatnonzero(self._table.used[: self._table.size])
+        ids_of = {ruled: used[which] for ruled, which in self._by_metric(used)}
+        number = 0
+        for ruled in self._rules.values():
+            ids = ids_of.get(ruled, used[:0])
+            for watch in ruled.watches:
+                state["rules"].append([watch.rule.name, _decides(watch.rule)])
+                state |= nested(str(number), watch.state(ids, self._place[ids]))
+                number += 1
         return state
 
     def restore(self, state: State) -> None:
@@ -157,7 +206,7 @@ class Limits:
         opens again where the rule still says so.
         """
         kept = Kept(state)
-        self.reset(np.zeros(0, np.int64))
+        self.reset(np.flatnonzero(self._table.used[: self._table.size]))
         watches = {(watch.rule.name, _decides(watch.rule)): watch for watch in self._watches()}
         self._outlived = list(kept.rows("outlived", str, int))
         for number, rule in enumerate(kept.rows("rules", str, str)):
@@ -165,7 +214,20 @@ class Limits:
             if watch is None:
                 self._outlived += self._findings.about(rule[0])
             else:
-                watch.restore(kept.within(str(number)), self._table.size)
+                watch.restore(kept.within(str(number)), self._place)
+
+    def _by_metric(self, ids: Ids) -> Iterator[tuple[_Ruled, NDArray[np.int64]]]:
+        """Yield the rules of each metric that has any, and the positions in ``ids`` of its series."""
+        metric = self._table.metric[ids]
+        which = np.flatnonzero(self._has_rule[metric])
+        if not len(which):
+            return
+        rows = metric[which].astype(np.int16)  # numpy sorts 16 bits in linear time
+        order = np.argsort(rows, kind="stable")
+        which, rows = which[order], rows[order]
+        starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+            yield self._rules[self._table.rows[int(rows[start])].name], which[start:stop]
 
     def _end_outlived(self, samples: Round) -> list[Anomaly]:
         keys, self._outlived = self._outlived, []
@@ -173,20 +235,21 @@ class Limits:
         return [self._findings.close(key, now) for key in keys if key in self._findings]
 
     def _watches(self) -> Iterator[_Watch]:
-        for several in self._rules.values():
-            yield from several
+        for ruled in self._rules.values():
+            yield from ruled.watches
 
     def _apply(self, watch: _Watch, part: Round) -> list[Anomaly]:
-        covered = self._covered(watch, part.ids)
+        places = self._place[part.ids]
+        covered = self._covered(watch, part.ids, places)
         if not covered.all():
-            part = part.of(covered)
+            part, places = part.of(covered), places[covered]
         if not len(part.ids):
             return []
         rule = watch.rule
-        values = self._increases(watch, part) if rule.of == "increase" else part.values
-        limits = self._limits(watch, part.ids, values)
+        values = self._increases(watch, part, places) if rule.of == "increase" else part.values
+        limits = self._limits(watch, part.ids, places, values)
         broken, kept = _compared(rule, values, limits)
-        look = np.flatnonzero(broken | watch.watched[part.ids])
+        look = np.flatnonzero(broken | watch.watched[places])
         found: list[Anomaly] = []
         for i in look.tolist():
             number, at = int(part.ids[i]), int(part.timestamps[i])
@@ -195,13 +258,13 @@ class Limits:
                 found += self._broken(watch, number, at, value, limit)
             else:
                 found += self._kept(watch, number, at, bool(kept[i]))
+            watch.look_again(number, int(places[i]))
         return found
 
     def _broken(self, watch: _Watch, number: int, at: int, value: float, limit: float) -> list[Anomaly]:
         rule, key = watch.rule, (watch.rule.name, number)
         since = watch.spans[number].since if number in watch.spans else at
         watch.spans[number] = Span(since, 0)
-        watch.watched[number] = True
         if key in self._findings or at - since < rule.for_seconds * SECOND:
             return []
         table = self._table
@@ -218,50 +281,44 @@ class Limits:
         rule, key = watch.rule, (watch.rule.name, number)
         span = watch.spans[number]
         if key not in self._findings:
-            self._forget(watch, number)
+            del watch.spans[number]
             return []
         calm_since = (span.calm_since or at) if past_clear else 0
         watch.spans[number] = Span(span.since, calm_since)
         if not past_clear or at - calm_since < rule.clear_seconds * SECOND:
             return []
-        self._forget(watch, number)
+        del watch.spans[number]
         return [self._findings.close(key, at)]
 
-    @staticmethod
-    def _forget(watch: _Watch, number: int) -> None:
-        del watch.spans[number]
-        # An increase must be looked at until it has left the window, even on quiet samples.
-        watch.watched[number] = number in watch.rises
-
-    def _covered(self, watch: _Watch, ids: Ids) -> NDArray[np.bool_]:
-        covers = watch.covers[ids]
+    def _covered(self, watch: _Watch, ids: Ids, places: Places) -> NDArray[np.bool_]:
+        covers = watch.covers[places]
         for i in np.flatnonzero(covers < 0).tolist():
-            number = int(ids[i])
-            covers[i] = watch.covers[number] = watch.rule.matches(dict(self._table.series(number).labels))
+            labels = dict(self._table.series(int(ids[i])).labels)
+            covers[i] = watch.covers[places[i]] = watch.rule.matches(labels)
         return np.asarray(covers == 1)
 
-    def _limits(self, watch: _Watch, ids: Ids, values: Values) -> Values:
+    def _limits(self, watch: _Watch, ids: Ids, places: Places, values: Values) -> Values:
         rule = watch.rule
         for number in (rule.above, rule.below, rule.equal):
             if number is not None:
                 return np.full(len(ids), number)
         if rule.below_peak_ratio is not None:
-            watch.peak[ids] = np.fmax(watch.peak[ids], values)
-            return watch.peak[ids] * rule.below_peak_ratio
-        other = watch.other[ids]
+            watch.peak[places] = np.fmax(watch.peak[places], values)
+            return watch.peak[places] * rule.below_peak_ratio
+        other = watch.other[places]
         for i in np.flatnonzero(other == _UNKNOWN).tolist():
             labels = self._table.series(int(ids[i])).labels
             other[i] = self._table.find(Series(rule.above_metric or rule.below_metric, labels))
-            watch.other[ids[i]] = other[i]
+            watch.other[places[i]] = other[i]
         return np.where(other >= 0, self._rounds.raw[other], np.nan) + rule.offset
 
     @staticmethod
-    def _increases(watch: _Watch, part: Round) -> Values:
+    def _increases(watch: _Watch, part: Round, places: Places) -> Values:
         """Return how much each counter rose within the rule's window; work only where something rose."""
         window = round(watch.rule.increase_over_seconds * SECOND)
         values = np.zeros(len(part.ids))
         rose = part.increases > 0
-        for i in np.flatnonzero(rose | watch.watched[part.ids]).tolist():
+        for i in np.flatnonzero(rose | watch.watched[places]).tolist():
             number, at = int(part.ids[i]), int(part.timestamps[i])
             rises = watch.rises.setdefault(number, deque())
             if rose[i]:
@@ -269,11 +326,11 @@ class Limits:
             while rises and rises[0][0] <= at - window:
                 rises.popleft()
             values[i] = sum(amount for _, amount in rises)
-            watch.watched[number] = bool(rises) or number in watch.spans
             if number not in watch.spans and rises:
                 watch.spans[number] = Span(at, 0)
             if not rises:
                 del watch.rises[number]
+            watch.look_again(number, int(places[i]))
         return values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 from zlib import crc32
@@ -57,7 +57,6 @@ class PeerGroups:
         self._table = table
         self._topology = topology
         self._numbers = Interner()
-        self._members: dict[int, list[int]] = {}  # source -> ids
         self._shapes: dict[Labels, Labels] = {}
 
     def key(self, group: int) -> GroupKey:
@@ -65,22 +64,16 @@ class PeerGroups:
         key: GroupKey = self._numbers.values[group]
         return key
 
-    def members(self, source: int) -> list[int]:
-        """Return the ids of a source's series."""
-        return self._members.get(source, [])
+    def members(self, sources: Iterable[int]) -> Ids:
+        """Return the ids of the series of ``sources``."""
+        table = self._table
+        wanted = np.zeros(len(table.sources), np.bool_)
+        wanted[np.fromiter(sources, np.int64)] = True
+        return np.flatnonzero(table.used[: table.size] & wanted[table.source[: table.size]])
 
     def add(self, ids: Ids) -> set[int]:
-        """Take note of new series; return their sources, which :meth:`regroup` must look at."""
-        touched: set[int] = set()
-        for number, source in zip(ids.tolist(), self._table.source[ids].tolist(), strict=True):
-            self._members.setdefault(source, []).append(number)
-            touched.add(source)
-        return touched
-
-    def remove(self, ids: Iterable[int]) -> None:
-        """Forget series, before their ids are freed."""
-        for number in ids:
-            self._members[int(self._table.source[number])].remove(number)
+        """Return the sources of new series, which :meth:`regroup` must look at."""
+        return set(self._table.source[ids].tolist())
 
     def regroup(self, sources: Iterable[int]) -> tuple[Ids, Ids]:
         """Give the series of ``sources`` their groups; return the ids that got one, and those that had another."""
@@ -88,8 +81,7 @@ class PeerGroups:
         moved: list[int] = []
         table = self._table
         jobs_known = bool(self._topology.of_kind("job"))
-        for source in sources:
-            members = self._members.get(source, [])
+        for source, members in self._by_source(sources):
             name = table.sources.values[source]
             job = self._job(name) or (f"alone:{name}" if jobs_known else "")
             sku = self._sku(name) or self._likeness(members)
@@ -104,33 +96,29 @@ class PeerGroups:
 
     def regroup_all(self) -> tuple[Ids, Ids]:
         """Give every series its group; return what :meth:`regroup` does."""
-        return self.regroup(list(self._members))
+        return self.regroup(range(len(self._table.sources)))
 
     def state(self) -> State:
-        """Return what a snapshot keeps."""
-        members = [number for several in self._members.values() for number in several]
-        return {
-            "groups": [[*key] for key in self._numbers.values],
-            "sources": np.array(list(self._members), np.int64),
-            "counts": np.array([len(several) for several in self._members.values()], np.int64),
-            "members": np.array(members, np.int64),
-        }
+        """Return what a snapshot keeps; whose series is whose stands in the table."""
+        return {"groups": [[*key] for key in self._numbers.values]}
 
     def restore(self, state: State) -> None:
         """Take back what ``state`` returned. Raises Permanent."""
-        kept = Kept(state)
-        groups = kept.rows("groups", str, str, object, int, str, str)
+        groups = Kept(state).rows("groups", str, str, object, int, str, str)
         self._numbers.restore(
             GroupKey(metric, kind, tuple((name, value) for name, value in shape), drive, job, sku)
             for metric, kind, shape, drive, job, sku in groups
         )
-        sources = kept.array("sources", np.int64, None).tolist()
-        counts = kept.array("counts", np.int64, len(sources))
-        members = kept.array("members", np.int64, int(counts.sum())).tolist()
-        ends = [0, *np.cumsum(counts).tolist()]
-        self._members = {
-            source: members[start:stop] for source, (start, stop) in zip(sources, pairwise(ends), strict=True)
-        }
+
+    def _by_source(self, sources: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
+        """Yield each source that has series, with their ids; worked out when it is asked for, since that is seldom."""
+        ids = self.members(sources)
+        owner = self._table.source[ids]
+        order = np.argsort(owner, kind="stable")
+        ids, owner = ids[order], owner[order]
+        starts = np.flatnonzero(np.concatenate(([True], owner[1:] != owner[:-1])))[: len(ids)].tolist()
+        for start, stop in pairwise([*starts, len(ids)]):
+            yield int(owner[start]), ids[start:stop].tolist()
 
     def _group(self, number: int, job: str, sku: str) -> int:
         table = self._table

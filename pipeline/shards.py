@@ -21,7 +21,7 @@ from pipeline.predictions import Foresight
 from pipeline.rulebook import RuleBook
 from pipeline.watch import Watch, ground_of
 
-VERSION = 3
+VERSION = 4
 """Of what the parts keep; raise it when a snapshot of before cannot be read any more."""
 
 

@@ -324,12 +324,9 @@ class Watch:
             for node in nodes:
                 self._topology.relate(Relation(RelationKind.RUNS, job, node))
             touched = [*touched, *nodes]
-        for node in touched:
-            source = self._table.sources.find(node)
-            if source >= 0:
-                self._stale_sources.add(source)
-                members = np.array(self._groups.members(source), np.int64)
-                self._court.withhold(members, event.timestamp)
+        sources = {source for node in touched if (source := self._table.sources.find(node)) >= 0}
+        self._stale_sources |= sources
+        self._court.withhold(self._groups.members(sources), event.timestamp)
 
     def _sweep(self, now: int) -> list[Anomaly]:
         """Give back the slots of series that stayed away; look once an hour of event time."""
@@ -344,7 +341,6 @@ class Watch:
             return []
         found = self._limits.gone(ids, now) + self._court.gone(ids, now) + self._quality.gone(ids, now)
         found += self._predictions.gone(ids, now)
-        self._groups.remove(ids.tolist())
         self._table.free(ids.tolist())
         self._stats.add("series_forgotten_total", float(len(ids)))
         return found

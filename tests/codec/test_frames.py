@@ -142,3 +142,11 @@ def test_caches_stay_within_their_bounds() -> None:
         decode_frame(encode_frame(frame_of(1.0, node=node), heads), layouts)
     assert len(layouts) == 2
     assert 1 <= len(heads) < 5
+
+
+def test_labels_and_names_that_series_of_one_frame_share_are_one_object() -> None:
+    layout = decode_frame(encode_frame(frame_of(1.0, 2.0, node="n0123"))).layout
+    (gpu, node), (other_gpu, other_node) = (each.labels for each in layout.series)
+    assert node == ("node", "n0123")
+    assert node is other_node
+    assert gpu[0] is other_gpu[0]

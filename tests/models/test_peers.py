@@ -8,6 +8,7 @@ import pytest
 from coldaisle.clock import SECOND
 from coldaisle.detector import Batch, Traits
 from models.cohorts import Cohorts
+from models.peer_plan import GroupedMemory
 from models.peer_rows import PeerRows
 from models.peers import Peers
 
@@ -145,3 +146,13 @@ def test_what_is_learnt_stays_with_its_series_when_the_rows_are_sorted_anew() ->
             detector.learn(batch, np.ones(8))
     mine, theirs = grown.state(), whole.state()
     assert all(np.array_equal(mine[name][:8], theirs[name][:8]) for name in theirs)
+
+
+def test_plans_for_ticks_of_which_each_lacks_another_series_weigh_no_more_than_two_of_them() -> None:
+    memory, count = GroupedMemory({"value": np.float64(0)}, 3), 1000
+    ids = np.arange(count)
+    memory.admit(ids, Traits(np.zeros(count, np.int8), np.zeros(count, np.int32), (ids // 100).astype(np.int32)))
+    for lost in range(20):
+        memory.parts(np.delete(ids, lost))
+        assert sum(len(plan.ids) for plan in memory._plans.values()) <= 2.0 * len(memory._columns)
+    assert memory.parts(np.delete(ids, 19)) is memory.parts(np.delete(ids, 19))

@@ -29,7 +29,7 @@ WORKED_OUT_AGAIN = {
     "Docket": {"_shares", "_ad_hoc", "_labels"},
     "CourtRoom": {"_plans"},
     "Gaps": {"_look_at"},
-    "Judge": {"heard"},  # by whoever judges next, in the same tick
+    "Judge": {"_opinions"},  # taken in the same tick
     "Level": {"_scored"},
     "Peers": {"_judged"},
     "GroupedMemory": {"_plans"},

@@ -71,18 +71,17 @@ class GroupedMemory:
     def parts(self, ids: Ids) -> list[Part]:
         """Return who belongs together among ``ids``; the same few sets of ids come tick after tick."""
         name = (len(ids), int(ids[0]), int(ids[-1])) if len(ids) else (0, 0, 0)
-        known = self._plans.get(name)
+        known = self._plans.pop(name, None)
         if known is None or not np.array_equal(known.ids, ids):
             self._settle()
-            held = sum(len(plan.ids) for plan in self._plans.values())
-            if len(self._plans) >= _PLANS or held + len(ids) > _KEPT * len(self._columns):
-                self._plans.clear()
             members, rows, counts = self._rows.groups_of(ids, self._minimum)
             parts = [
                 Part(members[part], self._columns.where(rows[part]), Cohorts(counts[groups]))
                 for part, groups in _parts(counts)
             ]
-            known = self._plans[name] = _Plan(ids.astype(np.int32), parts)
+            known = _Plan(ids.astype(np.int32), parts)
+            self._make_room(len(ids))
+        self._plans[name] = known  # the newest used stands last
         return known.parts
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -97,6 +96,12 @@ class GroupedMemory:
         columns = {name: kept.array(name, fresh.dtype, size) for name, _, fresh in self._columns.items()}
         self._columns.restore({name: self._rows.by_row(column) for name, column in columns.items()})
         self._plans.clear()
+
+    def _make_room(self, samples: int) -> None:
+        """Let plans go that were not used for longest, until one for so many ``samples`` has its place."""
+        held = samples + sum(len(plan.ids) for plan in self._plans.values())
+        while self._plans and (len(self._plans) >= _PLANS or held > _KEPT * len(self._columns)):
+            held -= len(self._plans.pop(next(iter(self._plans))).ids)
 
     def _settle(self) -> None:
         if self._rows.settled:

@@ -124,8 +124,10 @@ class TailCalibrator:
         self._tables = np.concatenate((self._tables, np.full(more, np.nan)), axis=1)
 
     def _rebuild(self, detector: int) -> None:
-        counts = self._counts[detector]
         self._rebuilt[detector] = self._calls[detector]
+        self._tables[detector] = np.nan
+        lived = np.flatnonzero(self._counts[detector].sum(axis=1) >= self._settings.minimum)
+        counts = self._counts[detector, lived]  # of many families most have no opinion yet
         total = counts.sum(axis=1, keepdims=True)
         beyond = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
         table = (beyond + 1.0) / (total + 1.0)
@@ -146,5 +148,4 @@ class TailCalibrator:
         # Where counts are plenty they speak, where they are few the tail does; the larger is the careful one.
         plenty = beyond >= 10.0
         table = np.where(plenty, np.maximum(table, fitted), fitted)
-        table = np.minimum.accumulate(np.clip(table, LEAST, 1.0), axis=1)
-        self._tables[detector] = np.where(total >= self._settings.minimum, table, np.nan)
+        self._tables[detector, lived] = np.minimum.accumulate(np.clip(table, LEAST, 1.0), axis=1)

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from cli.settings import ModelsConfig, Settings
+from cli.trained import forecaster_of
 from coldaisle.anomaly import Anomaly
 from coldaisle.clock import HOUR, MINUTE
 from coldaisle.detector import Ids
@@ -91,12 +93,15 @@ class _Deaf:
         return []
 
 
-def lived(seed: int, shape: Shape) -> Lived:
-    """Let a hall live, and return what was predicted of it."""
+def lived(seed: int, shape: Shape, models: Path | None = None) -> Lived:
+    """Let a hall live, and return what was predicted of it; with the forecaster that decides in ``models``."""
     simulator = Simulator(shape.config(seed))
     topology, settings = simulator.topology(), EngineSettings()
-    foresight = Foresight((EarlyWarning(), LimitWarning()), warn_probability=settings.warn_probability)
-    ground, rules = ground_of(topology, settings), load(RULES)
+    rules = load(RULES)
+    house = Settings(models=ModelsConfig(folder=models))
+    forecaster = None if models is None else forecaster_of(house, rules, SelfStats())
+    foresight = Foresight((EarlyWarning(), LimitWarning(forecaster)), warn_probability=settings.warn_probability)
+    ground = ground_of(topology, settings)
     watch = Watch(ground, topology, rules, settings, SelfStats(), lambda _groups: _Deaf(), foresight)
     known: dict[str, Prediction] = {}
     for step in simulator.steps():
@@ -204,11 +209,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--rate", type=float, default=6.0, help="faults begun an hour; 0 = none")
     parser.add_argument("--step", type=float, default=10.0, help="seconds between samples")
     parser.add_argument("--build-up", type=float, nargs=2, default=(30.0, 120.0), metavar=("SHORTEST", "LONGEST"))
+    parser.add_argument("--models", type=Path, metavar="DIR", help="a registry: warn with its forecaster too")
     parser.add_argument("--jobs", type=int, default=1, help="halls at a time, each in a process")
     args = parser.parse_args(argv)
     shape = Shape(args.hours, args.rate, (args.build_up[0], args.build_up[1]), args.step)
     with ProcessPoolExecutor(args.jobs) as pool:
-        runs = list(pool.map(partial(lived, shape=shape), args.seeds))
+        runs = list(pool.map(partial(lived, shape=shape, models=args.models), args.seeds))
     print(report(runs))
     return 0
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from models.forest_shadow import FAILED, Shadowed
 from models.isolation_forest import KIND, Forest, fit
 from models.registry import Registry
 
+pytestmark = pytest.mark.xdist_group("trained")  # two forests for all of them
 FEATURES = ("a", "b", "c")
 
 
@@ -25,16 +27,24 @@ def rows(seed: int, count: int = 800, far: float = 0.0) -> EntityRows:
     return EntityRows("gpu", FEATURES, values)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """A registry with a champion and a challenger."""
-    registry = Registry(tmp_path / "models")
+@pytest.fixture(scope="module")
+def two_forests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with a champion and a challenger: look, do not change it."""
+    place = tmp_path_factory.mktemp("trained")
+    registry = Registry(place / "models")
     for number, name in enumerate(("first", "second")):
         card, arrays = fit([rows(number)], 1, 2, 3, seed=number)
-        save(tmp_path / name, replace(card, version=name), arrays)
-        registry.add(tmp_path / name, number)
+        save(place / name, replace(card, version=name), arrays)
+        registry.add(place / name, number)
         if name == "first":
             registry.promote(KIND, name, "", number)
+    return place / "models"
+
+
+@pytest.fixture
+def settings(two_forests: Path, tmp_path: Path) -> Settings:
+    """A registry of one's own with a champion and a challenger."""
+    copytree(two_forests, tmp_path / "models")
     return Settings(models=ModelsConfig(folder=tmp_path / "models"))
 
 

@@ -222,6 +222,8 @@ def leads(told: list[Prediction]) -> list[float]:
 
 
 @needs_torch
+@pytest.mark.slow
+@pytest.mark.xdist_group("torch")  # ten seconds to import: once
 @pytest.mark.timeout(900)  # importing torch and lightning takes minutes where all cores are busy
 def test_an_engine_with_a_champion_foretells_a_crossing_by_the_network(network: Path) -> None:
     with serving(network) as (settings, stats, forecaster):

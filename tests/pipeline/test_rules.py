@@ -12,6 +12,7 @@ from pipeline.rules import load, run_tests
 RULES = Path(__file__).parents[2] / "config" / "rules"
 
 
+@pytest.mark.slow  # and part of `make check`
 def test_every_shipped_rule_has_an_example_and_does_what_it_says() -> None:
     assert [str(failure) for failure in run_tests(RULES)] == []
 

@@ -81,6 +81,7 @@ def test_kept_all_the_time_and_cut_now_and_then_it_finds_and_remembers_the_same_
     assert saved(scorer) == memory
 
 
+@pytest.mark.slow
 def test_both_stages_cut_at_different_moments_find_the_same_and_remember_the_same() -> None:
     moments, _, _ = story(1)
     whole, cut = Stages(), Stages()

@@ -72,7 +72,7 @@ def test_a_lesson_that_the_watch_hears_reaches_the_court_in_its_time(monkeypatch
 
     monkeypatch.setattr(Bench, "accept", accept)
     stages = Stages()
-    for number, moment in enumerate(Hall(1).moments(140)):
+    for number, moment in list(enumerate(Hall(1).moments(140)))[100:]:  # the lesson is told in moment 130
         stages.feed(number, moment)
         assert not taught or number >= 131
     ((number, _),) = taught

@@ -71,15 +71,15 @@ class GroupedMemory:
     def parts(self, ids: Ids) -> list[Part]:
         """Return who belongs together among ``ids``; the same few sets of ids come tick after tick."""
         name = (len(ids), int(ids[0]), int(ids[-1])) if len(ids) else (0, 0, 0)
-        known = self._plans.pop(name, None)
-        if known is None or not np.array_equal(known.ids, ids):
+        known, narrow = self._plans.pop(name, None), ids.astype(np.int32)
+        if known is None or not np.array_equal(known.ids, narrow):
             self._settle()
             members, rows, counts = self._rows.groups_of(ids, self._minimum)
             parts = [
                 Part(members[part], self._columns.where(rows[part]), Cohorts(counts[groups]))
                 for part, groups in _parts(counts)
             ]
-            known = _Plan(ids.astype(np.int32), parts)
+            known = _Plan(narrow, parts)
             self._make_room(len(ids))
         self._plans[name] = known  # the newest used stands last
         return known.parts

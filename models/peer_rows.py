@@ -111,7 +111,7 @@ class PeerRows:
         have = len(self._keys)
         if need <= have:
             return
-        room = max(need, have + have // 4)
+        room = max(need, have + have // 8)
         keys, row = np.full(room, -1, np.int64), np.full(room, -1, np.int32)
         keys[:have], row[:have] = self._keys, self._row
         self._keys, self._row = keys, row

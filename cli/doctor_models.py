@@ -21,7 +21,7 @@ def models_can_be_loaded(settings: Settings) -> list[Finding]:
         if one.standing == "champion" and one.card is not None
     ]
     decides = next((one for one in entries if one.job == "forecast" and one.standing == "champion"), None)
-    if decides is not None and find_spec("torch") is None:
+    if decides is not None and (find_spec("torch") is None or find_spec("pytorch_forecasting") is None):
         why = f"{decides.version} decides, and needs the extra `forecast`, which is not installed here"
         found.append(
             Finding("model forecast", "warning", why, "run `make forecast`; the light forecaster goes on without")

@@ -60,16 +60,21 @@ def forecaster_of(settings: Settings, rules: RuleBook, stats: SelfStats) -> Path
                 raise ConfigError(
                     f"forecast: model {card.version} learnt no metric that a rule sets a limit for; train one on others"
                 )
-            if find_spec("torch") is None or find_spec("pytorch_forecasting") is None:
-                raise ConfigError(
-                    f"forecast: model {card.version} needs the extra `forecast`, which is missing; "
-                    "`make forecast` installs it"
-                )
+            if _extra_missing():
+                raise ConfigError(_without_extra(card.version))
             served = ServedForecaster(path, card, stats)
         except ConfigError as error:
             registry.refuse(path, str(error))
     _tell(registry, FORECAST, stats)
     return served
+
+
+def _extra_missing() -> bool:
+    return find_spec("torch") is None or find_spec("pytorch_forecasting") is None
+
+
+def _without_extra(version: str) -> str:
+    return f"forecast: model {version} needs the extra `forecast`, which is missing; `make forecast` installs it"
 
 
 def _tell(registry: Registry, job: str, stats: SelfStats) -> None:
@@ -114,8 +119,12 @@ class ModelWatch:
         if now >= self._looks:
             self._looks = now + MINUTE
             entries = self._registry.entries()
-            self.versions = {f"model {one.job}": one.version for one in entries if one.standing == "champion"}
-            self.problems = tuple(f"Model refused: {why}." for _, why in self._registry.refused)
+            champions = {one.job: one.version for one in entries if one.standing == "champion"}
+            refused = [why for _, why in self._registry.refused]
+            if FORECAST in champions and _extra_missing():
+                refused.append(_without_extra(champions.pop(FORECAST)))
+            self.versions = {f"model {job}": version for job, version in champions.items()}
+            self.problems = tuple(f"Model refused: {why}." for why in refused)
         if now >= self._due:
             self._due = now + NOTED_NS
             scores = shadow_scores(self._stats)

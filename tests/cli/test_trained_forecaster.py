@@ -15,9 +15,9 @@ import pytest
 from cli import trained
 from cli.doctor_models import models_can_be_loaded
 from cli.settings import ModelsConfig, Settings
-from cli.trained import forecaster_of
+from cli.trained import ModelWatch, forecaster_of
 from cli.wiring import bar_of, foresight_of, rules_of
-from coldaisle.clock import HOUR, MINUTE
+from coldaisle.clock import HOUR, MINUTE, ManualClock
 from coldaisle.frame import Frame, Sample
 from coldaisle.prediction import Outcome, Prediction, by_rule
 from coldaisle.selfstats import SelfStats
@@ -144,6 +144,10 @@ def test_without_the_extra_the_light_forecaster_stays_and_doctor_says_so(
     findings = models_can_be_loaded(settings_in(tmp_path))
     assert [each.severity for each in findings] == ["ok", "warning"]
     assert "make forecast" in findings[1].remedy
+    watch = ModelWatch(settings_in(tmp_path), SelfStats(), ManualClock(1000))
+    watch.step()
+    assert watch.versions == {}
+    assert ["make forecast" in problem for problem in watch.problems] == [True]
 
 
 # -- with a network ---------------------------------------------------------------------------------------------------

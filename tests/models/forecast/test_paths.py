@@ -83,6 +83,14 @@ def test_what_was_not_heard_is_a_gap_and_what_was_silent_for_long_is_not_asked_a
     assert len(foreteller.asked) == 8  # nothing was seen lately
 
 
+def test_a_path_far_from_its_limit_is_known_not_to_reach_it() -> None:
+    paths, _ = begun()
+    for minute in range(1, 17):
+        paths.move(START + minute * MINUTE, ROWS, np.array([20.0, 200.0]), np.array([90.0, 100.0]), -SIDES)
+    told = paths.foretold(START + 16 * MINUTE, ROWS)
+    assert told.probability.tolist() == [1.0, 0.0]  # below 90 already; 200 and rising is far from below 100
+
+
 def test_a_row_that_was_forgotten_meanwhile_gets_no_answer_of_who_had_it_before() -> None:
     paths, _ = begun()
     shown(paths, range(1, 16))

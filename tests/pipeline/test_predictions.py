@@ -12,7 +12,7 @@ from coldaisle.anomaly import Anomaly, Phase
 from coldaisle.clock import MINUTE, SECOND
 from coldaisle.event import Event
 from coldaisle.frame import Frame, Sample
-from coldaisle.prediction import Outcome, Prediction, Reason, Within
+from coldaisle.prediction import Outcome, Prediction, Reason, Within, by_rule
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import Series, labels
 from coldaisle.severity import Severity
@@ -130,6 +130,28 @@ def test_what_becomes_certain_is_a_ticket_and_its_lead_counts_from_then() -> Non
 def test_when_its_time_passes_it_is_a_miss_even_if_the_signs_have_gone() -> None:
     missed = predictions(lived(watch(Told({3: 0.9})), range(20)))[-1]
     assert (missed.outcome, missed.settled_at) == (Outcome.MISS, START + 13 * MINUTE)
+
+
+class Sometimes(Told):
+    """Until minute 35 its trained model speaks, then it speaks itself, then its model again."""
+
+    def look(self, watched: Watched, minute: Minute, events: tuple[tuple[int, Event], ...]) -> View:
+        view = super().look(watched, minute, events)
+        if 35 <= (minute.at - START) // MINUTE < 50:
+            return view
+        return view._replace(outlooks=tuple(one._replace(model="told/net", version="v9") for one in view.outlooks))
+
+
+def test_a_trained_model_signs_what_it_says_and_has_a_record_of_its_own() -> None:
+    told = predictions(lived(watch(Sometimes({3: 0.9, 20: 0.9, 40: 0.9, 60: 0.9})), range(75)))
+    made = {one.made_at: one for one in told}
+    net, again, itself, later = (made[at] for at in sorted(made))
+    assert (net.model, net.version, itself.model, itself.version) == ("told/net", "v9", "told", "1")
+    assert (net.kind, itself.kind) == ("fails (net)", "fails")
+    assert {one.outcome for one in made.values()} == {Outcome.MISS}
+    assert net.probability == itself.probability == 0.9  # what its model missed does not count against it
+    assert net.probability > again.probability > later.probability
+    assert set(by_rule(made.values())) == {"fails", "fails (net)"}
 
 
 def test_of_what_was_reset_nobody_can_tell() -> None:

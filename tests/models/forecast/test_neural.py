@@ -137,8 +137,8 @@ def test_gaps_are_filled_with_what_came_before_and_at_the_start_with_what_came_a
 
 def test_nobody_else_brings_torch_along() -> None:
     program = (
-        "import sys, cli.main, models.level, models.peers, models.forecast.light, models.forecast.time_to_limit, "
-        "models.forecast.neural, models.forecast.training, models.forecast.promotion\n"
+        "import sys, cli.main, cli.wiring, models.level, models.forecast.light, models.forecast.time_to_limit, "
+        "models.forecast.served, models.forecast.neural, models.forecast.training, models.forecast.promotion\n"
         "sys.exit(', '.join(sorted({'torch', 'lightning', 'pytorch_forecasting'} & set(sys.modules))) or None)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -226,7 +226,8 @@ class SeriesTable:
 
     def _labels(self, kept: Kept, words: list[str]) -> list[Labels]:
         lengths, numbers = kept.array("lengths", np.int32, None), kept.array("pairs", np.int32, None, 2)
-        pairs = [(words[name], words[value]) for name, value in numbers.tolist()]
+        known: dict[tuple[int, int], tuple[str, str]] = {}  # a node's name stands in the labels of all that it holds
+        pairs = [known.setdefault((name, value), (words[name], words[value])) for name, value in numbers.tolist()]
         ends = [0, *np.cumsum(lengths).tolist()]
         labels = [tuple(pairs[start:stop]) for start, stop in pairwise(ends)]
         owners = kept.array("owners", np.int32, len(labels), 2).tolist()

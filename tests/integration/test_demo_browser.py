@@ -35,9 +35,9 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def looking(browser: Any, address: str, width: int, height: int, scheme: str, complaints: list[str]) -> Iterator[Any]:
+def looking(browser: Any, address: str, complaints: list[str]) -> Iterator[Any]:
     """Open a page whose every console error and every request to elsewhere is kept."""
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     page = context.new_page()
     page.set_default_timeout(30_000)
     page.on("console", lambda said: complaints.append(f"console: {said.text}") if said.type == "error" else None)
@@ -61,7 +61,8 @@ def test_the_first_incident_is_followed_from_the_hall_to_history(browser: Any, t
     pictures = Path(os.environ.get("COLDAISLE_PICTURES", tmp_path))
     complaints: list[str] = []
     with running("demo", "--port", 0, "--speed", 20, cwd=tmp_path) as house:
-        with looking(browser, house.address, 1440, 900, "light", complaints) as page:
+        # One page throughout: another one would compile megabytes of scripts anew.
+        with looking(browser, house.address, complaints) as page:
             page.goto(house.address)
             page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached", timeout=60_000)
             card = page.locator("#fleet-cards a[href*='/incidents/']").first
@@ -87,7 +88,7 @@ def test_the_first_incident_is_followed_from_the_hall_to_history(browser: Any, t
             page.wait_for_selector("#incident-head h1")
             assert f"/incidents/{incident_id}" in page.url
 
-        with looking(browser, house.address, 1440, 900, "dark", complaints) as page:
+            page.emulate_media(color_scheme="dark")
             page.goto(house.address)
             page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached", timeout=60_000)
             page.screenshot(path=pictures / "fleet-dark.png")
@@ -95,7 +96,8 @@ def test_the_first_incident_is_followed_from_the_hall_to_history(browser: Any, t
             page.wait_for_selector("#page > *")
             page.wait_for_load_state("networkidle")
 
-        with looking(browser, house.address, 390, 844, "light", complaints) as page:
+            page.emulate_media(color_scheme="light")
+            page.set_viewport_size({"width": 390, "height": 844})
             for path, name in (("/", "fleet"), (f"/incidents/{incident_id}", "incident"), ("/history", "history")):
                 page.goto(house.address + path)
                 page.wait_for_selector("#page > *")

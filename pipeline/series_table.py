@@ -240,6 +240,10 @@ class SeriesTable:
     def _admit(self, series: Series) -> int:
         known = self._ids.get(series)
         if known is not None:
+            if self._by_id[known] is not series:
+                # Whoever sends it keeps this one; after a restart there would be two of each.
+                del self._ids[series]
+                self._ids[series], self._by_id[known] = known, series
             return known
         number = self._free.pop() if self._free else len(self._by_id)
         if number == len(self._by_id):

@@ -34,7 +34,11 @@ FARTHEST = 1e100
 """Beyond it squares overflow."""
 CLEAR_FACTOR = 10.0
 HOLD_ROWS = 10
-"""For so many rows after a flagged one, a row is flagged at this many times the threshold (hysteresis)."""
+"""For so many rows after one below the threshold, this many times the threshold is enough (hysteresis)."""
+POINT_VIEWS = 3
+"""Standing, change and prediction see one row; the others a window, which holds an anomaly for long after its end."""
+LIVELY_DECADES = 0.5
+"""A row that only continues an anomaly is flagged if a view of single rows finds it at least so rare."""
 
 
 class OneMetric:
@@ -93,8 +97,9 @@ class OneMetric:
         found.tail[:] = tail
         found.score[:] = surprise(tail)
         found.expected[:] = expected
-        self._flag(tail, found.flagged)
-        self._tail.learn(statistic, np.where(found.flagged, FLAGGED_TEACHES, 1.0) * heard)
+        lively = decades[:POINT_VIEWS].max(axis=0) >= LIVELY_DECADES
+        beyond = self._flag(tail, lively, found.flagged)
+        self._tail.learn(statistic, np.where(beyond, FLAGGED_TEACHES, 1.0) * heard)
         self._past = rows[-REMEMBERED:]
         self._rows += len(values)
         self._settle(steps)
@@ -129,7 +134,9 @@ class OneMetric:
             self._first[number] = np.empty(0)
         return np.asarray(departure / self._units[number])
 
-    def _flag(self, tail: Floats, flagged: NDArray[np.bool_]) -> None:
+    def _flag(self, tail: Floats, lively: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Flag rows; return which are beyond the threshold, those included in which only a window still is."""
+        beyond = np.zeros(len(tail), np.bool_)
         for row, probability in enumerate(tail):
             self._spent = max(0.0, self._spent - self._earned)
             limit = self._limit * 2.0 ** -max(0.0, self._spent - 1.0)
@@ -138,7 +145,9 @@ class OneMetric:
             if probability < (limit * CLEAR_FACTOR if lasts else limit):
                 self._spent += 0.0 if lasts else 1.0
                 self._calm_rows = 0
-                flagged[row] = True
+                beyond[row] = True
+                flagged[row] = lively[row] or not lasts
+        return beyond
 
     def _settle(self, steps: Times) -> None:
         """Settle, when warm-up ends, how often rows come; look for the period anew as the past grows."""

@@ -24,6 +24,10 @@ _RIDGE = 0.01
 _KEPT_VARIANCE = 0.9
 _REMEMBERED = 3000
 """Rows whose windows are compared with."""
+_FARTHEST = 6.0
+_OFTEN = 0.98
+"""No place counts for farther than six robust deviations from the middle, unless two rows in a hundred go there: the
+pulses of a job that mostly rests are its life."""
 
 
 class Seen(NamedTuple):
@@ -121,6 +125,7 @@ class Prediction:
         self._lags: NDArray[np.int64] = np.empty(0, np.int64)
         self._weights: Floats = np.empty(0)
         self._middle, self._scale, self._error = 0.0, 1.0, 1.0
+        self._farthest = _FARTHEST
 
     def see(self, rows: Floats, known: int, period: int) -> Seen:
         """Judge each row."""
@@ -130,7 +135,8 @@ class Prediction:
         longest = int(self._lags.max(initial=0))
         if longest == 0 or known < longest:
             return Seen(np.full(new, np.nan), np.full(new, np.nan))
-        place = np.clip((rows[known - longest :] - self._middle) / self._scale, -6.0, 6.0)
+        place = (rows[known - longest :] - self._middle) / self._scale
+        place = np.clip(place, -self._farthest, self._farthest)
         guess = self._before(place, longest) @ self._weights
         expected = self._middle + self._scale * guess
         far = np.minimum(np.abs(rows[known:] - expected) / self._scale, 50.0) / self._error
@@ -144,7 +150,9 @@ class Prediction:
         """Fit by ridge regression, what fits badly counting less the second time (Huber 1964)."""
         self._middle, spread = scale_of(rows)
         self._scale = spread if spread > 0 else 1.0
-        place = np.clip((rows - self._middle) / self._scale, -6.0, 6.0)
+        place = (rows - self._middle) / self._scale
+        self._farthest = max(_FARTHEST, float(np.quantile(np.abs(place), _OFTEN)))
+        place = np.clip(place, -self._farthest, self._farthest)
         lags = list(range(1, _LAGS + 1))
         if period > _LAGS + 2 and len(rows) > 2 * period + 4 * _LAGS:
             lags += [period - 1, period, period + 1, 2 * period]

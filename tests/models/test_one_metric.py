@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from coldaisle.clock import SECOND
 from models.one_metric import WARM_UP, OneMetric
 from models.row_findings import Findings
+from models.row_views import Prediction
 
 Floats = NDArray[np.float64]
 ROWS = 1200
@@ -148,3 +149,24 @@ def test_a_constant_that_changes_is_found() -> None:
 def test_equal_and_backward_times_break_nothing() -> None:
     values = noise(1.0, 300)[:, None]
     assert np.isfinite(OneMetric(0.2).score(np.zeros(300, np.int64), values).score[WARM_UP:]).all()
+
+
+def test_pulses_that_come_often_are_predicted_whole() -> None:
+    pulses = (np.arange(ROWS) % 50 < 10) + noise(0.02)
+    known = ROWS // 50 * 50 - 50 + 5  # in the midst of a pulse
+    seen = Prediction().see(pulses[: known + 1], known, 50)
+    assert seen.expected[0] == pytest.approx(1.0, abs=0.15)
+
+
+def test_when_only_windows_remember_an_anomaly_its_rows_are_no_longer_flagged() -> None:
+    values = noise(1.0)
+    fault = slice(900, 920)
+    values[fault] += 12.0
+    found = play(values)
+    flagged = np.flatnonzero(found.flagged)
+    assert flagged[0] == fault.start
+    echo = flagged[flagged >= fault.stop]
+    beyond = np.flatnonzero(found.tail[fault.stop : fault.stop + 100] < found.tail[flagged].max()) + fault.stop
+    skipped = np.setdiff1d(beyond, echo)
+    assert len(skipped)
+    assert np.abs(values[skipped]).max() < np.abs(values[echo]).max()

@@ -40,7 +40,7 @@ def queue(folder: Path, max_bytes: int = 1 << 20) -> InfluxQueueConfig:
 
 
 def wait_until(stand_in: StandIn, count: int) -> None:
-    pause, deadline = threading.Event(), monotonic() + 20
+    pause, deadline = threading.Event(), monotonic() + 60
     while len(taken(stand_in)) < count and monotonic() < deadline:
         pause.wait(0.01)
 

@@ -20,6 +20,7 @@ from coldaisle.errors import ConfigError
 from dashboard import api, shell, theme
 from dashboard.hall import HallKeeper
 from dashboard.reader import Reader
+from dashboard.scripts import Scripts
 from dashboard.security import Guard, content_policy
 from dashboard.settings import ServeConfig
 from dashboard.source import Backends
@@ -74,7 +75,7 @@ def create_app(backends: Backends, settings: ServeConfig) -> ASGIApp:
     dash.backend.websocket_capability = False
     dash.layout = lambda: shell.layout(reader)
     shell.register(dash, reader)
-    return Guard(_one_document(server), settings, backends.clock, content_policy(tuple(dash.csp_hashes())))
+    return Guard(Scripts(_one_document(server)), settings, backends.clock, content_policy(tuple(dash.csp_hashes())))
 
 
 def _one_document(app: ASGIApp) -> ASGIApp:

@@ -86,8 +86,12 @@ def test_what_lies_on_the_disk_is_sent_by_the_next_process(tmp_path: Path, hasty
         first.write([block(0)])
         first.close()
         stand_in.rule = lambda _: None
-        second = InfluxStore(stand_in.config(queue=queue(tmp_path)))
+        stats = SelfStats()
+        second = InfluxStore(stand_in.config(queue=queue(tmp_path)), stats=stats)
         wait_until(stand_in, 10)
+        empty_at = monotonic() + 60  # while it is not, what is written stands in line behind it, on the disk too
+        while stats.get("store_queue_bytes") and monotonic() < empty_at:
+            threading.Event().wait(0.01)
         second.write([block(10)])
         second.close()
         assert taken(stand_in) == list(range(20))

@@ -183,6 +183,20 @@ class KafkaConsumer:
             return None
         except kafka_errors.KafkaError as error:
             raise ours(error, "a connection") from error
+        try:
+            self._begin(client, counts)
+        except kafka_errors.KafkaError as error:
+            # The broker went away between the connection and the first question.
+            client.close(autocommit=False, timeout_ms=_ANSWER_MILLISECONDS)
+            trouble = ours(error, "a look at the topics")
+            if isinstance(trouble, Transient):
+                return None
+            raise trouble from error
+        self._client = client
+        return client
+
+    def _begin(self, client: Client, counts: Mapping[str, int]) -> None:
+        """Take all partitions, ``counts`` of each topic, or join the group."""
         names = [self._config.topic(topic) for topic in self._topics]
         if self._group is None:
             whole = [
@@ -193,13 +207,11 @@ class KafkaConsumer:
             client.assign(whole)
             client.seek_to_beginning()
             self._fetching.hold(whole)
-        else:
-            client.subscribe(names, listener=self._listener)
-            for name in names:
-                # Whoever leads the group without knowing the partitions gives out none, and the group starts again.
-                client.partitions_for_topic(name)
-        self._client = client
-        return client
+            return
+        client.subscribe(names, listener=self._listener)
+        for name in names:
+            # Whoever leads the group without knowing the partitions gives out none, and the group starts again.
+            client.partitions_for_topic(name)
 
     def _reading(self) -> dict[str, Any]:
         config = self._config

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from time import monotonic, sleep
 
 import pytest
+from kafka import KafkaConsumer as Client
+from kafka.errors import KafkaConnectionError
 
 from coldaisle.bus import Bus, Message, Producer
 from coldaisle.bus.kafka import KafkaBus
@@ -167,6 +169,32 @@ def test_processes_may_start_before_their_broker(server: KafkaServer) -> None:
     read: list[Message] = []
     until(lambda: read.extend(consumer.poll(10, 0.2)) or read)  # type: ignore[func-returns-value]
     assert [message.value for message in read] == [b"now"]
+    bus.close()
+
+
+def test_a_broker_that_dies_while_a_process_connects_is_waited_for(
+    server: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = fresh_bus(server)
+    producer = bus.producer()
+    producer.produce("anomalies", b"one", b"told")
+    producer.flush()
+    asked: list[str] = []
+    answers = Client.partitions_for_topic
+
+    def reset(client: Client, topic: str) -> object:
+        asked.append(topic)
+        if len(asked) == 1:
+            raise KafkaConnectionError(ConnectionResetError(104, "Connection reset by peer"))
+        return answers(client, topic)
+
+    monkeypatch.setattr(Client, "partitions_for_topic", reset)
+    consumer = bus.consumer(("anomalies",), "alert")
+    assert consumer.poll(10, 0.1) == []
+    got: list[Message] = []
+    until(lambda: got.extend(consumer.poll(10, 0.5)) or got)  # type: ignore[func-returns-value]
+    assert [message.value for message in got] == [b"told"]
+    assert len(asked) > 1
     bus.close()
 
 

@@ -78,7 +78,10 @@ class Fetching:
         """Return the offset that the caller gets next. Raises Transient while the broker does not tell."""
         where = self._given.get(partition)
         if where is None:
-            position = client.position(self.held[partition], timeout_ms=1000)
+            try:
+                position = client.position(self.held[partition], timeout_ms=1000)
+            except kafka_errors.KafkaError as error:
+                raise ours(error, f"a look at where to go on in {partition}") from error
             if position is None:
                 raise self._shared.away()
             where = int(position)

@@ -21,6 +21,6 @@ def held(*ticks: str) -> list[tuple[Output, int, int]]:
 
     The browser drops an answer when the same callback has been asked again meanwhile. A server that takes longer
     than a tick would then answer for ever and nothing would ever be shown. (``max_intervals`` 0 stops an interval,
-    -1 lets it go on; ``disabled`` stays with the page.)
+    -1 lets it go on; ``disabled`` stays with the page. Where no answer comes, coldaisle.js lets it go on.)
     """
     return [(Output(tick, "max_intervals"), 0, -1) for tick in ticks]

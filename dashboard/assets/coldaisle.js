@@ -80,6 +80,24 @@ window.dash_clientside = window.dash_clientside || {};
     opened: function (clicks) { return Boolean(clicks); }
   };
 
+  /* An interval stands still while its answer is awaited. Any answer sets it going again; where none came, or only
+     half of one, nothing would, and the page would keep its last picture for ever. */
+  const send = window.fetch;
+  window.fetch = function (resource, options) {
+    const answer = send.call(window, resource, options);
+    if (String(resource).indexOf("_dash-update-component") >= 0) {
+      answer.then(function (come) { return come.clone().arrayBuffer(); }).catch(function () { goOn(options); });
+    }
+    return answer;
+  };
+  function goOn(options) {
+    JSON.parse(options.body).inputs.flat().forEach(function (input) {
+      if (input.property === "n_intervals" && window.dash_component_api.getLayout(input.id)) {
+        window.dash_clientside.set_props(input.id, { max_intervals: -1 });
+      }
+    });
+  }
+
   /* The lost-server bar: the last picture stays, and says that it is the last. */
   let misses = 0;
   window.setInterval(function () {

@@ -65,6 +65,7 @@ class Watched:
     def forget(self) -> None:
         """Leave what is shown, and keep nothing of what it had stored; only what the browser compiled stays."""
         # Away to another address and back is another process, and all is compiled anew.
+        self.page.context.set_offline(False)
         self.page.goto(f"{self._address}{_BETWEEN}")
         self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
         self.page.context.clear_cookies()
@@ -260,6 +261,18 @@ def test_a_server_slower_than_its_ticks_shows_charts_all_the_same(
     assert watched.complaints == []
 
 
+_VALUES = "JSON.stringify(document.querySelector('#hall-graph .js-plotly-plot').data[1].z)"
+
+
+def other_than(page: Any, before: str) -> bool:
+    """Wait until the hall shows other values; the page's policy forbids what wait_for_function needs."""
+    for _ in range(80):
+        if page.evaluate(_VALUES) != before:
+            return True
+        page.wait_for_timeout(250)
+    return False
+
+
 def test_the_hall_takes_on_a_new_colour_as_it_stands(watched: Watched, stage: Stage) -> None:
     warm = example.backends()
     views = [warm.live()]
@@ -268,13 +281,57 @@ def test_the_hall_takes_on_a_new_colour_as_it_stands(watched: Watched, stage: St
     page.goto(f"{address}/?view=gpu_temperature_celsius")
     page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached")
     page.evaluate("document.querySelector('#hall-graph .js-plotly-plot').kept = true")
-    values = "JSON.stringify(document.querySelector('#hall-graph .js-plotly-plot').data[1].z)"
-    before = page.evaluate(values)
+    before = page.evaluate(_VALUES)
     views.append(example.live(example.topology(), version=2, warm=("C",)))
-    for _ in range(60):  # the page's policy forbids the evaluation that wait_for_function needs
-        if page.evaluate(values) != before:
-            break
-        page.wait_for_timeout(250)
-    assert page.evaluate(values) != before
+    assert other_than(page, before)
     assert page.evaluate("document.querySelector('#hall-graph .js-plotly-plot').kept") is True
     assert watched.complaints == []
+
+
+class Broken:
+    """Answers for ``app``, and promises more of an answer to a page's question than it sends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failed = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send half, which ends the connection."""
+        if not scope["path"].startswith("/_dash-update-component"):
+            await self._app(scope, receive, send)
+            return
+        self.failed += 1
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b'{"response":'})
+
+
+@pytest.mark.parametrize("how", ["no answer", "half an answer"])
+def test_a_page_goes_on_by_itself_after_a_server_that_broke_off(watched: Watched, stage: Stage, how: str) -> None:
+    warm = example.backends()
+    views = [warm.live()]
+    whole = create_app(replace(warm, live=lambda: views[-1]), ServeConfig(refresh_seconds=1))
+    broken = Broken(whole)
+    page = watched.page
+    page.goto(f"{stage.show(whole)}/?view=gpu_temperature_celsius")
+    page.wait_for_selector("#hall-graph .heatmaplayer image", state="attached")
+    before = page.evaluate(_VALUES)
+    failed: list[str] = []
+
+    def fails(request: Any) -> None:
+        if "_dash-update-component" in request.url:
+            failed.append(request.url)
+
+    page.on("requestfailed", fails)
+    page.context.set_offline(how == "no answer")
+    stage.show(whole if how == "no answer" else broken)
+    for _ in range(80):
+        if len(failed) + broken.failed >= 3:
+            break
+        page.wait_for_timeout(250)
+    page.remove_listener("requestfailed", fails)
+    assert len(failed) + broken.failed >= 3  # one that is held after a failure is not asked again
+    views.append(example.live(example.topology(), version=2, warm=("C",)))
+    stage.show(whole)
+    page.context.set_offline(False)
+    assert other_than(page, before)

@@ -66,6 +66,8 @@ class ParquetStore:
         self._closed = False
         self.repaired = self._open()
         self._compacted_hour = self._clock.now() // HOUR
+        self._compacting: threading.Thread | None = None
+        self._closing = threading.Event()
         self._con = duckdb.connect(":memory:")
         self._con.execute("SET preserve_insertion_order = false")
 
@@ -100,15 +102,17 @@ class ParquetStore:
             if self._waiting_events:
                 self._event_files.write(self._waiting_events)
                 self._waiting_events = []
-            hour = self._clock.now() // HOUR
-            if hour > self._compacted_hour:
-                self._compacted_hour = hour
-                self.compact()
+            self._compact_what_is_over()
 
-    def compact(self) -> int:
-        """Merge the segments of the hours that are over; return how many hours."""
-        with self._lock:
-            return self._segments.compact(self._con, self._clock.now() // HOUR * HOUR)
+    def _compact_what_is_over(self) -> None:
+        """Begin to merge the segments of the hours that are over; nobody who writes or asks waits for it."""
+        hour = self._clock.now() // HOUR
+        if hour <= self._compacted_hour or (self._compacting is not None and self._compacting.is_alive()):
+            return
+        self._compacted_hour = hour
+        given = (hour * HOUR, self._closing)
+        self._compacting = threading.Thread(target=self._segments.compact, args=given, name="compact", daemon=True)
+        self._compacting.start()
 
     def query(
         self,
@@ -160,6 +164,8 @@ class ParquetStore:
         with self._lock:
             self._must_write()
             self.flush()
+            if self._compacting is not None:
+                self._compacting.join()  # what it merges may be what goes
             gone = self._segments.retain(oldest)
             self._event_files.retain(oldest)
             if gone:
@@ -171,8 +177,11 @@ class ParquetStore:
         with self._lock:
             if self._closed:
                 return
+            self._closing.set()
             self.flush()
             self._closed = True
+            if self._compacting is not None:
+                self._compacting.join()
             self._con.close()
 
     def _must_write(self) -> None:

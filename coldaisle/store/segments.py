@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,7 @@ from coldaisle.clock import HOUR, rfc3339
 from coldaisle.errors import Transient
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import Labels, Series
-from coldaisle.store.lines import Numbering, Rows, once
+from coldaisle.store.lines import Numbering, Rows, joined, once
 from coldaisle.store.recording_writer import sync
 
 _LOG = logging.getLogger(__name__)
@@ -38,6 +38,10 @@ SCHEMA = pa.schema(
 """The columns of a segment, sorted by metric, labels and timestamp, so that text costs next to nothing."""
 
 _ROW_GROUP = 1 << 17
+_MERGED_ROWS = 4_000_000
+"""Segments are merged up to so many samples, 250 MB while it lasts. An hour of many thousand GPUs stays several
+segments: in one piece it would take several gigabytes and all cores."""
+_FOREIGN = "its columns are not those of a segment"
 TEMPORARY = ".tmp"
 
 
@@ -93,16 +97,10 @@ class Segments:
             self._write_hour(hour * HOUR, (numbers[here], times[here], values[here]), known)
 
     def _write_hour(self, first: int, rows: Rows, known: Numbering) -> None:
-        numbers, times, values = rows
         if self._order is None or self._order.known is not known or len(self._order.rank) < len(known.series):
             self._order = _order(known)
-        _, rank, metrics, labels = self._order
-        ranks, times, values = once((rank[numbers], times, values))
-        codes = pa.array(ranks)
-        columns = [metrics.take(codes), labels.take(codes), pa.array(times).cast(SCHEMA.types[2]), pa.array(values)]
-        table = pa.table(columns, schema=SCHEMA)
-        folder = self.folder / _day(first) / _hour(first)
-        self._place(folder, lambda path: _write_table(table, path))
+        order = self._order
+        self._place(self.folder / _day(first) / _hour(first), lambda path: _write(rows, order, path))
 
     def _place(self, folder: Path, write: Callable[[Path], None]) -> Path:
         """Let ``write`` make a file in ``folder`` under a temporary name; sync it, then give it its name."""
@@ -117,42 +115,53 @@ class Segments:
             sync(folder)
             sync(folder.parent)
             sync(self.folder)
-        except (OSError, pa.ArrowException, duckdb.Error) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: labels that are not JSON
             temporary.unlink(missing_ok=True)
             raise Transient(f"{self.folder}: a segment cannot be written: {reason(error)}") from error
         return final
 
-    def compact(self, con: Any, before: int) -> int:
-        """Merge the segments of each hour that ended at ``before`` (ns) or earlier; return how many hours."""
+    def compact(self, before: int, stop: threading.Event) -> int:
+        """
+        Merge the segments of each hour that ended at ``before`` (ns) or earlier; return how many hours.
+
+        Safe beside a writer and readers. Ends between two segments once ``stop`` is set.
+        """
         merged = 0
         for first, folder in list(self.hours(0, before)):
-            old = sorted(folder.glob("*.parquet"))
-            if first + HOUR > before or len(old) < 2:
+            if first + HOUR > before:
                 continue
             try:
-                self._merge(con, folder, old)
-            except Transient as error:
-                # Nothing is lost by waiting: a broken segment is found, or the disk has room, next time.
-                _LOG.warning("hour %s was not compacted: %s", rfc3339(first), error)
-                self.set_aside_broken(old)
-                continue
-            merged += 1
+                groups = _groups(folder)
+            except FileNotFoundError:
+                continue  # a reader has just set one aside; next time
+            found = False
+            for old in groups:
+                if stop.is_set():
+                    return merged
+                found |= self._merge(first, folder, old)
+            merged += found
         return merged
 
-    def _merge(self, con: Any, folder: Path, old: list[Path]) -> None:
+    def _merge(self, first: int, folder: Path, old: list[Path]) -> bool:
         def write(path: Path) -> None:
-            target = str(path).replace("'", "''")
-            con.execute(
-                "COPY (SELECT metric, labels, timestamp, last(value) AS value FROM read_parquet(?) "
-                f"GROUP BY metric, labels, timestamp ORDER BY metric, labels, timestamp) TO '{target}' "
-                f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP})",
-                [[str(each) for each in old]],
-            )
+            known = Numbering()
+            rows = joined([_read(each, known) for each in old])
+            _write(rows, _order(known), path)
+            # As old as its newest part, since what is written meanwhile is later.
+            newest = old[-1].stat().st_mtime_ns
+            os.utime(path, ns=(newest, newest))
 
-        self._place(folder, write)
+        try:
+            self._place(folder, write)
+        except Transient as error:
+            # Nothing is lost by waiting: a broken segment is found, or the disk has room, next time.
+            _LOG.warning("hour %s was not compacted: %s", rfc3339(first), error)
+            self.set_aside_broken(old)
+            return False
         # Until these are gone the same samples stand twice, which a query does not show.
         for path in old:
             path.unlink(missing_ok=True)
+        return True
 
     def retain(self, oldest: int) -> int:
         """Delete the folders of hours that ended before ``oldest`` (ns); return how many samples went."""
@@ -209,8 +218,55 @@ def reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _write_table(table: Any, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=["metric", "labels"])
+def _groups(folder: Path) -> list[list[Path]]:
+    """Return segments that are merged together, two at least and the oldest first, so that the later sample wins."""
+    groups: list[list[Path]] = [[]]
+    rows = 0
+    for path in sorted(folder.glob("*.parquet"), key=lambda each: (each.stat().st_mtime_ns, each.name)):
+        more = _rows_in(path)
+        # Neighbours never fit together afterwards, so that nothing is merged again and again.
+        if rows + more > _MERGED_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(path)
+        rows += more
+    return [group for group in groups if len(group) > 1]
+
+
+def _read(path: Path, known: Numbering) -> Rows:
+    """Return the samples of a segment; ``known`` learns its series. Raises OSError, ArrowException."""
+    with pq.ParquetFile(path, read_dictionary=["metric", "labels"]) as file:
+        if not set(SCHEMA.names) <= set(file.schema_arrow.names):
+            raise pa.ArrowInvalid(_FOREIGN)
+        table = file.read(SCHEMA.names).combine_chunks().unify_dictionaries()
+    if not table.num_rows:
+        return joined([])
+    metric, labels = (table[name].chunk(0) for name in ("metric", "labels"))
+    pairs = metric.indices.to_numpy().astype(np.int64) * len(labels.dictionary) + labels.indices.to_numpy()
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    metrics, texts = metric.dictionary.to_pylist(), labels.dictionary.to_pylist()
+    named = [tuple(json.loads(text).items()) for text in texts]
+    numbers = [
+        known.number(Series(metrics[pair // len(texts)], named[pair % len(texts)])) for pair in pairs[starts].tolist()
+    ]
+    times = table["timestamp"].chunk(0).cast(pa.int64()).to_numpy()
+    values = table["value"].to_numpy().astype(np.float64)
+    return np.repeat(np.array(numbers, np.int64), np.diff(starts, append=len(pairs))), times, values
+
+
+def _write(rows: Rows, order: _Order, path: Path) -> None:
+    """Write a segment: each sample once, a row group at a time, since words spelt out are most of the memory."""
+    _, rank, metrics, labels = order
+    numbers, times, values = rows
+    ranks, times, values = once((rank[numbers], times, values))
+    words = ["metric", "labels"]
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=words) as file:
+        for start in range(0, len(ranks), _ROW_GROUP):
+            here = slice(start, start + _ROW_GROUP)
+            codes = pa.array(ranks[here])
+            stamps = pa.array(times[here]).cast(SCHEMA.types[2])
+            columns = [metrics.take(codes), labels.take(codes), stamps, pa.array(values[here])]
+            file.write_table(pa.table(columns, schema=SCHEMA))
 
 
 def _rows_in(path: Path) -> int:
@@ -224,7 +280,7 @@ def _problem(path: Path) -> str | None:
     try:
         with pq.ParquetFile(path) as file:
             if not set(SCHEMA.names) <= set(file.schema_arrow.names):
-                return "its columns are not those of a segment"
+                return _FOREIGN
             for _ in file.iter_batches(_ROW_GROUP):
                 continue
     except FileNotFoundError:

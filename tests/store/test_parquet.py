@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,6 +17,7 @@ from coldaisle.selfstats import SelfStats
 from coldaisle.series import Layout, Series, labels
 from coldaisle.store import parquet
 from coldaisle.store.parquet import ParquetStore
+from coldaisle.store.segments import Segments
 
 START = 1_763_780_400 * SECOND  # 03:00:00 UTC
 LAYOUT = Layout(Series("node_power_watts", labels(node=f"n{i}")) for i in range(2))
@@ -55,9 +59,72 @@ def test_a_flush_after_the_hour_merges_its_segments(tmp_path: Path) -> None:
     assert len(segments(tmp_path)) == 4
     clock.advance(3_600)
     store.flush()
+    for _ in range(1000):
+        if len(segments(tmp_path)) == 1:
+            break
+        threading.Event().wait(0.01)
     (merged,) = segments(tmp_path)
     assert duckdb.connect().execute(f"SELECT count(*) FROM '{merged}'").fetchall() == [(3,)]
     assert values(store) == [[0.0, 1.0, 2.0]]
+
+
+def test_a_busy_hour_is_merged_a_part_at_a_time_and_each_part_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coldaisle.store.segments._MERGED_ROWS", 5)
+    clock = ManualClock(START)
+    store = ParquetStore(tmp_path, clock)
+    for second in (0, 1, 2, 3, 1):  # two samples each; the last ones once more
+        store.write([block(START + second * SECOND, float(second), 7.0)])
+        store.flush()
+    before = values(store)
+    parts = Segments(tmp_path / "samples", SelfStats())
+    assert parts.compact(START + HOUR, threading.Event()) == 1
+    assert len(segments(tmp_path)) == 3
+    assert values(store) == before
+    assert parts.compact(START + HOUR, threading.Event()) == 0
+    whole = duckdb.connect().execute(f"SELECT metric, labels FROM '{segments(tmp_path)[0]}'").fetchall()
+    assert whole == sorted(whole)
+
+
+def test_of_two_samples_at_one_time_the_later_written_outlives_the_merge(tmp_path: Path) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START))
+    for number, value in enumerate((1.0, 2.0)):
+        before = set(segments(tmp_path))
+        store.write([block(START, value)])
+        store.flush()
+        (written,) = set(segments(tmp_path)) - before
+        os.utime(written, ns=(START + number, START + number))
+    assert Segments(tmp_path / "samples", SelfStats()).compact(START + HOUR, threading.Event()) == 1
+    assert values(store) == [[2.0]]
+
+
+def test_nobody_waits_while_an_hour_is_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    merge = Segments._merge
+
+    def slow(*given: Any) -> bool:
+        begun.set()
+        assert go_on.wait(30)
+        return merge(*given)
+
+    monkeypatch.setattr(Segments, "_merge", slow)
+    clock = ManualClock(START)
+    store = ParquetStore(tmp_path, clock)
+    for second in range(2):
+        store.write([block(START + second * SECOND, float(second))])
+        store.flush()
+    clock.advance(3_600)
+    store.flush()
+    assert begun.wait(30)
+    store.write([block(START + HOUR, 5.0)])
+    store.flush()
+    assert values(store) == [[0.0, 1.0, 5.0]]
+    assert len(segments(tmp_path)) == 3
+    go_on.set()
+    store.close()
+    assert len(segments(tmp_path)) == 2
+    assert values(ParquetStore(tmp_path, clock, read_only=True)) == [[0.0, 1.0, 5.0]]
 
 
 def test_another_process_reads_what_was_flushed(tmp_path: Path) -> None:
@@ -119,7 +186,7 @@ def test_a_disk_that_refuses_loses_nothing_and_is_named(tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("coldaisle.store.segments._write_table", full)
+        patch.setattr("coldaisle.store.segments._write", full)
         for second in range(4):
             with pytest.raises(Transient, match=f"{tmp_path}.*No space left on device"):
                 store.write([block(START + second * SECOND, 1.0)])

@@ -15,7 +15,7 @@ from cli.shown import Shown
 from cli.storage_folder import ELSEWHERE, alone_in
 from cli.trained import ModelWatch
 from cli.upkeep import Keeper, outbox_at_work
-from cli.wiring import alerter_of, copy_of, engine_of, notifiers_of, notify_of, rules_of
+from cli.wiring import alerter_of, copy_of, engine_of, expecting_of, notifiers_of, notify_of, rules_of
 from coldaisle.bus.memory import MemoryBus
 from coldaisle.clock import SECOND, Clock, SystemClock
 from coldaisle.errors import ConfigError, Transient
@@ -88,6 +88,7 @@ def house(
             clock=clock,
             hall=settings.hall,
             notify=notify,
+            expecting=expecting_of(),
             health=lambda: Health(
                 not stop.failed,
                 ((stop.failure,) if stop.failed else ()) + models.problems,

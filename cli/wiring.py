@@ -9,6 +9,7 @@ from cli.settings import ReceiverConfig, Settings
 from cli.trained import entity_detector_of, forecaster_of
 from coldaisle.clock import Clock
 from coldaisle.detector import Detector
+from coldaisle.expected import Expecting
 from coldaisle.incident import Incident
 from coldaisle.selfstats import SelfStats
 from coldaisle.store import Notification, RoleStore
@@ -16,6 +17,7 @@ from coldaisle.topology import Topology
 from models.calibrate import TailCalibrator
 from models.drift import Drift
 from models.early_warning import EarlyWarning
+from models.forecast.expected import LightExpecting
 from models.forecast.served import PathForecaster
 from models.level import Level
 from models.limit_warning import LimitWarning
@@ -63,6 +65,11 @@ def foresight_of(settings: Settings, forecaster: PathForecaster | None = None) -
     if not settings.engine.early_warning:
         return None
     return Foresight((EarlyWarning(), LimitWarning(forecaster)), warn_probability=settings.engine.warn_probability)
+
+
+def expecting_of() -> Expecting:
+    """Return what tells the pages what was and is expected of a series."""
+    return LightExpecting()
 
 
 def notify_of(receivers: Sequence[ReceiverConfig], clock: Clock, address: Callable[[], str]) -> Notify:

@@ -46,12 +46,13 @@ def base(colours: Palette, **layout: Any) -> go.Figure:
     return figure
 
 
-def _times(timestamps: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+def times(timestamps: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
     """Return times in milliseconds since 1970, which plotly draws in the time zone of the browser: the reader's."""
     return np.asarray(timestamps, dtype=np.int64).astype(np.float64) / 1e6
 
 
-def _axes(figure: go.Figure, colours: Palette, y_title: str) -> None:
+def axes(figure: go.Figure, colours: Palette, y_title: str) -> None:
+    """Give a figure over time the axes of the house."""
     line = {"showline": False, "zeroline": False, "gridcolor": colours.line, "gridwidth": 1, "ticks": ""}
     figure.update_xaxes(
         **line,
@@ -80,7 +81,7 @@ def evidence(window: Window, name: str, started_at: int, colours: Palette, tone:
     """
     divisor, symbol = words.scale(window.unit, _largest(window.observed))
     figure = base(colours, margin={"l": 8, "r": 12, "t": 8, "b": 8}, hovermode="x unified", height=240)
-    at = _times(window.timestamps)
+    at = times(window.timestamps)
 
     def scaled(values: Sequence[float | None]) -> list[float | None]:
         return [None if v is None or not math.isfinite(v) else v / divisor for v in values]
@@ -144,13 +145,13 @@ def evidence(window: Window, name: str, started_at: int, colours: Palette, tone:
         )
     if len(at) and window.timestamps[0] <= started_at <= window.timestamps[-1]:
         mark(figure, started_at, f"began {words.time_of_day(started_at, zone)}", colours, zone)
-    _axes(figure, colours, symbol)
+    axes(figure, colours, symbol)
     return figure
 
 
 def mark(figure: go.Figure, timestamp: int, text: str, colours: Palette, zone: tzinfo) -> None:
     """Mark a moment with a dotted line and words above it."""
-    at = float(_times([timestamp])[0])
+    at = float(times([timestamp])[0])
     figure.add_shape(
         type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line={"width": 1, "color": colours.ink, "dash": "dot"}
     )
@@ -162,6 +163,18 @@ def mark(figure: go.Figure, timestamp: int, text: str, colours: Palette, zone: t
 
 def _largest(values: Sequence[float | None]) -> float:
     return max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+
+
+def scale_of(lines: Sequence[Line], metric: str, least: float = 0.0) -> tuple[float, str]:
+    """Return by what the values of ``lines`` are divided, and the unit's symbol; ``least`` must be seen too."""
+    peaks = [float(np.nanmax(np.abs(line.values))) for line in lines if np.isfinite(line.values).any()]
+    return words.scale(words.unit_of(metric), max([abs(least), *peaks]))
+
+
+def tint(colour: str, much: float) -> str:
+    """Return ``#rrggbb`` let through by ``much`` (0..1), for areas under lines."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{much})"
 
 
 def explore(
@@ -183,9 +196,7 @@ def explore(
     ``lit`` (the position of the one that is meant), since colour means severity only. ``limits`` are the
     first and last instant shown, ``band`` what is expected now, ``tone`` the colour of the line that is meant.
     """
-    unit = words.unit_of(metric)
-    peak = max((float(np.nanmax(np.abs(line.values))) for line in lines if np.isfinite(line.values).any()), default=0.0)
-    divisor, symbol = words.scale(unit, peak)
+    divisor, symbol = scale_of(lines, metric)
     figure = base(colours, margin={"l": 8, "r": 12, "t": 24, "b": 8}, hovermode="closest", height=440)
     if band is not None:
         low, high = band
@@ -195,7 +206,7 @@ def explore(
     shape = "hv" if metric_of(metric).drive is Drive.STATE else "linear"
     traces = []
     for position, line in enumerate(lines):
-        times, values = with_gaps(line.timestamps, line.values)
+        moments, values = with_gaps(line.timestamps, line.values)
         if many:
             meant = position == lit
             style: dict[str, Any] = {
@@ -207,14 +218,14 @@ def explore(
         name = names[position] if position < len(names) else str(line.series)
         traces.append(
             {
-                "type": "scatter", "x": _times(times), "y": values / divisor, "mode": "lines",
+                "type": "scatter", "x": times(moments), "y": values / divisor, "mode": "lines",
                 "name": name, "line": style, "connectgaps": False,
                 "hovertemplate": f"<b>%{{y:.4~g}} {symbol}</b> · %{{x|%H:%M:%S}}<br>{name}<extra></extra>",
             }
         )  # fmt: skip
     shapes = []
     for event in events if len(events) <= _MOST_RULED else ():
-        at = float(_times([event.timestamp])[0])
+        at = float(times([event.timestamp])[0])
         shapes.append(
             {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper",
              "line": {"width": 1, "color": colours.muted, "dash": "dot"}}
@@ -223,7 +234,7 @@ def explore(
         shown = events[:_MOST_EVENTS]
         traces.append(
             {
-                "type": "scatter", "x": _times([event.timestamp for event in shown]), "y": [1.0] * len(shown),
+                "type": "scatter", "x": times([event.timestamp for event in shown]), "y": [1.0] * len(shown),
                 "yaxis": "y2", "mode": "markers", "name": "events", "showlegend": False,
                 "text": [f"<b>{event.kind} {event.code}</b><br>{_short(event.text)}" for event in shown],
                 "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
@@ -242,9 +253,9 @@ def explore(
             showlegend=True,
             legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
         )
-    _axes(figure, colours, symbol)
+    axes(figure, colours, symbol)
     if limits is not None:
-        figure.update_xaxes(range=_times(limits).tolist())
+        figure.update_xaxes(range=times(limits).tolist())
     return figure
 
 
@@ -255,7 +266,7 @@ def _named(figure: go.Figure, line: Line, name: str, divisor: float, colours: Pa
         return
     last = int(known[-1])
     figure.add_annotation(
-        x=float(_times([line.timestamps[last]])[0]), y=float(line.values[last]) / divisor, text=f"<b>{name}</b>",
+        x=float(times([line.timestamps[last]])[0]), y=float(line.values[last]) / divisor, text=f"<b>{name}</b>",
         showarrow=False, xanchor="right", yanchor="bottom", yshift=3, font={"size": 11, "color": colours.accent},
         bgcolor=colours.surface, opacity=0.92,
     )  # fmt: skip
@@ -297,13 +308,13 @@ def events_line(
     for own, colour, size in ((False, colours.unknown, 9), (True, tone, 13)):
         chosen = [event for event in events if event[2] is own]
         figure.add_scatter(
-            x=_times([at for at, *_ in chosen]), y=[0.5] * len(chosen), mode="markers",
+            x=times([at for at, *_ in chosen]), y=[0.5] * len(chosen), mode="markers",
             text=[_short(said) for _, said, _ in chosen], hovertemplate="%{text}<br>%{x|%H:%M:%S}<extra></extra>",
             marker={"symbol": "diamond", "size": size, "color": colour}, cliponaxis=False,
         )  # fmt: skip
-    _axes(figure, colours, "")
+    axes(figure, colours, "")
     figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True)
-    figure.update_xaxes(range=_times(limits).tolist())
+    figure.update_xaxes(range=times(limits).tolist())
     first = next(((at, said) for at, said, own in sorted(events) if own), None)
     if first is not None:
         mark(figure, first[0], f"{words.time_of_day(first[0], zone)}", colours, zone)

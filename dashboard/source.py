@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coldaisle.clock import Clock
+from coldaisle.expected import Expecting
 from coldaisle.incident import Incident
 from coldaisle.live import LiveView
 from coldaisle.selfstats import SelfStats
@@ -51,3 +52,4 @@ class Backends:
     hall: str = "hall-1"
     health: Callable[[], Health] = _well
     notify: Notify = _nobody
+    expecting: Expecting | None = None  # None = nobody foretells, and the pages do not offer it

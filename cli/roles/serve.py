@@ -10,7 +10,7 @@ from cli.roles.follower import Follower
 from cli.roles.process import Process
 from cli.roles.servers import bus_for, incidents_for, metrics_for, where_bus, where_incidents, where_metrics
 from cli.shown import Shown
-from cli.wiring import copy_of, notify_of
+from cli.wiring import copy_of, expecting_of, notify_of
 from coldaisle.bus import ANOMALIES, EVENTS, FRAMES
 from coldaisle.bus.kafka_groups import KafkaGroups
 from pipeline.roles import Storer
@@ -46,6 +46,7 @@ def begin(process: Process, stack: ExitStack) -> str:
         hall=settings.hall,
         notify=notify_of(settings.receivers, clock, lambda: settings.serve.url or "".join(served_at)),
         health=health,
+        expecting=expecting_of(),
     )
     meter = process.meter(follower.behind, "serve")
 

@@ -14,7 +14,7 @@ from coldaisle import matcher
 from coldaisle.clock import HOUR, MINUTE
 from coldaisle.errors import ColdaisleError, ConfigError
 from coldaisle.store import Line
-from dashboard import components, figures, filters, search, words
+from dashboard import components, expectation, expected_figure, figures, filters, search, words
 from dashboard.callbacks import held, on
 from dashboard.pages.address import Address
 from dashboard.reader import Reader, matchers_within
@@ -74,6 +74,10 @@ def layout(reader: Reader, address: Address) -> Any:
                                 **{"aria-label": "Label matchers"},
                             ),
                             components.select("explore-range", "Time range", ranges, address.get("range", "1h"), w=140),
+                            dmc.Switch(
+                                id="explore-expected", label="Expected", size="xs", className="switch",
+                                checked=_wants_expected(address), disabled=reader.backends.expecting is None,
+                            ),
                         ],
                         className="filters",
                     ),
@@ -86,6 +90,10 @@ def layout(reader: Reader, address: Address) -> Any:
             ),
         ]
     )  # fmt: skip
+
+
+def _wants_expected(address: Address) -> bool:
+    return address.get("expected") == "yes"
 
 
 def _places(reader: Reader, text: str, chosen: str) -> list[dict[str, str]]:
@@ -135,13 +143,19 @@ def _drawn(reader: Reader, address: Address) -> Any:
     names = named(
         [line.series.labels for line in drawn], [topology.entity_of(line.series.labels) for line in drawn], reader
     )
-    band = reader.expected_band(drawn[0].series) if len(drawn) == 1 and wanted.moves else None
+    ahead = (wanted.end - wanted.start) // expectation.AHEAD_SHARE
+    told = None
+    if _wants_expected(address):
+        told = expectation.of(reader, wanted.match, drawn, wanted.start, wanted.end, ahead)
+    band = reader.expected_band(drawn[0].series) if len(drawn) == 1 and wanted.moves and told is None else None
     many = len(drawn) > 6
     lit = figures.strangest(drawn) if many else None
     figure = figures.explore(
         drawn, wanted.metric, palette(address.theme), address.zone, band, events, (wanted.start, wanted.end), names, lit
     )
-    figure.update_layout(uirevision=f"{wanted.metric} {wanted.match} {address.get('range')}")
+    if told is not None and told.told:
+        expected_figure.behind(figure, drawn, told.told, names, palette(address.theme), wanted.end)
+    figure.update_layout(uirevision=f"{wanted.metric} {wanted.match} {address.get('range')} {address.get('expected')}")
     shown = f"the first {len(drawn)} of {'over ' if known >= 1000 else ''}{known:,} series"
     facts = [shown if known > len(drawn) else words.counted_things(len(drawn), "series", "series")]
     facts += [f"{names[lit]} stands out"] if lit is not None else ["hover to tell lines apart"] if many else []
@@ -161,9 +175,26 @@ def _drawn(reader: Reader, address: Address) -> Any:
                 id="explore-graph", figure=figure, config=components.GRAPH_CONFIG, style={"height": "440px"},
                 clear_on_unhover=True, className="many" if many else "",
             ),
+            *([] if told is None else [_told(told)]),
             _table(drawn, names, wanted.metric, lit),
         ]
     )  # fmt: skip
+
+
+def _told(told: expectation.Expectation) -> html.Div:
+    """Say under the chart what the bands mean and how well they held, or why there are none."""
+    if told.why_not:
+        return html.Div(f"Expected: {told.why_not}.", className="chart-under", role="status")
+    key = [
+        html.Span([html.Span(className="key key-band80"), "8 of 10 readings are expected here"]),
+        html.Span([html.Span(className="key key-band98"), "98 of 100"]),
+        html.Span([html.Span(className="key key-median"), "as likely above as below"]),
+    ]
+    foot = [f"told {words.span(told.step)} before each reading"]
+    foot += [f"of those shown {100 * told.inside:.0f} % came in the 80 % band"] if told.inside is not None else []
+    foot += [f"forecast for {words.span(told.reach)}" if told.reach else "silent for too long to be foretold"]
+    under = [html.Div(key, className="chart-key"), html.Div(" · ".join(foot), className="chart-foot")]
+    return html.Div(under, className="chart-under")
 
 
 def _of(reader: Reader, address: Address) -> str:
@@ -256,6 +287,7 @@ def register(app: Dash, reader: Reader) -> None:
         Input("explore-of", "value"),
         Input("explore-match", "value"),
         Input("explore-range", "value"),
+        Input("explore-expected", "checked"),
         Input("explore-tick", "n_intervals"),
         State("url", "search"),
         State("theme", "data"),
@@ -264,14 +296,16 @@ def register(app: Dash, reader: Reader) -> None:
         running=held("explore-tick"),
     )
     def choose(
-        metric: str, of: str | None, match: str, lasting: str, _tick: int, search: str, theme: str, zone: str
-    ) -> Any:
+        metric: str, of: str | None, match: str, lasting: str, expected: bool, _tick: int, search: str, theme: str,
+        zone: str,
+    ) -> Any:  # fmt: skip
         before = Address.of("/explore", search, theme, zone)
         if ctx.triggered_id == "explore-tick":
             return _drawn(reader, before.with_(metric=metric)), no_update, no_update, no_update
-        after = before.with_(metric=metric, of=of, match=match, range=lasting)
+        after = before.with_(metric=metric, of=of, match=match, range=lasting, expected="yes" if expected else None)
         same = before.get("metric", metric) == metric and before.get("match") == (match or "")
-        if same and before.get("of") == (of or "") and before.get("range", "1h") == lasting:
+        same = same and before.get("of") == (of or "") and before.get("range", "1h") == lasting
+        if same and before.get("expected") == after.get("expected"):
             raise PreventUpdate
         if before.get("range", "1h") != lasting:
             after = after.with_(end=None)  # who asks for "last hour" means now

@@ -51,7 +51,7 @@ class LightForecaster:
     version = "1"
 
     def __init__(self, step_seconds: float, horizon: int) -> None:
-        self._step_ns = round(step_seconds * SECOND)
+        self.step_ns = round(step_seconds * SECOND)
         self.horizon = horizon
         self._ahead = np.array(sorted({n for n in NODES_AHEAD if n < horizon} | {horizon}))
         nodes, step_hours = len(self._ahead), step_seconds / 3600.0
@@ -113,7 +113,7 @@ class LightForecaster:
         memory = self._memory
         if len(ids) and int(ids.max()) >= len(memory):
             raise IndexError(f"series {int(ids.max())} was never admitted")
-        steps = timestamps // self._step_ns
+        steps = timestamps // self.step_ns
         fresh = np.isfinite(values) & (steps > memory["last"][ids])
         ids, steps, values = ids[fresh], steps[fresh], values[fresh]
         if len(ids) == 0:
@@ -154,6 +154,15 @@ class LightForecaster:
         quantiles[memory["count"][ids] < WARM_UP] = np.nan
         return quantiles
 
+    def next(self, ids: Ids) -> Floats:
+        """Return quantiles [n, LEVELS] of the next step after the last one seen: the first of ``predict``, for less."""
+        memory = self._memory
+        bands = memory["bands"][ids, 0, memory["place"][ids]].astype(np.float64)
+        point = memory["points"][ids, memory["last"][ids] % self.horizon, 0].astype(np.float64)
+        quantiles = np.sort(point[:, None] + bands * memory["scale"][ids, :1], axis=1)
+        quantiles[memory["count"][ids] < WARM_UP] = np.nan
+        return quantiles
+
     def _blank(self, ids: Ids, steps: NDArray[np.int64]) -> None:
         """Forget what steps that were skipped would have foretold."""
         last = self._memory["last"][ids]
@@ -176,7 +185,7 @@ class LightForecaster:
     def _candidates(self, ids: Ids, steps: NDArray[np.int64]) -> Floats:
         """Return what mean, day and week foretell [n, 3, steps] for ``steps`` [n, steps]."""
         memory, rows = self._memory, ids[:, None]
-        hours = steps * self._step_ns // HOUR
+        hours = steps * self.step_ns // HOUR
         mean = np.broadcast_to(memory["mean"][rows], hours.shape)
         hour = hours % DAY_HOURS
         day = np.where(memory["day_count"][rows, hour] > 0, memory["day"][rows, hour], mean)
@@ -242,7 +251,7 @@ class LightForecaster:
         errors = memory["errors"][ids]
         memory["errors"][ids] = errors + rate[:, None] * (np.abs(values[:, None] - candidates) - errors)
         memory["mean"][ids] += rate * (values - memory["mean"][ids])
-        hours = steps * self._step_ns // HOUR
+        hours = steps * self.step_ns // HOUR
         for name, hour, least in (
             ("day", hours % DAY_HOURS, self._day_rate),
             ("week", hours % WEEK_HOURS, self._week_rate),

@@ -19,7 +19,7 @@ class Past(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a span is worked on: in steps of ``step`` ns, from samples since ``begin`` (Unix ns), before the span."""
+    """How a span is worked on: in steps of ``step`` ns; samples since ``begin`` (Unix ns), before the span, help."""
 
     step: int
     begin: int
@@ -49,7 +49,9 @@ class Expecting(Protocol):
 
     def expected(self, pasts: Sequence[Past], plan: Plan, start: int, end: int, ahead: int) -> list[Expected]:
         """
-        Return for each of ``pasts`` (since ``plan.begin``) what was expected from ``start`` to ``end``, and after it.
+        Return for each of ``pasts`` what was expected from ``start`` to ``end``, and after it.
+
+        The span may be a later part of the planned one: then less work is done for the same steps.
 
         Ahead reaches at most ``ahead`` ns beyond the last sample, and less where less was seen; nothing is told
         ahead of a series that has been silent for longer than that. Samples after ``end`` are not looked at.

@@ -43,6 +43,7 @@ class Reason:
     weight: float
     value: float | None = None  # what was observed, in the sign's own measure
     since: int | None = None  # Unix ns
+    limit: float | None = None  # what it must not pass, in the metric's unit; None = there is no such thing
 
 
 @dataclass(frozen=True, slots=True)

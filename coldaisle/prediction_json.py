@@ -31,6 +31,7 @@ def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
                 "weight": number_to_json(reason.weight),
                 "value": number_to_json(reason.value),
                 "since": reason.since,
+                **({} if reason.limit is None else {"limit": number_to_json(reason.limit)}),
             }
             for reason in p.reasons
         ],
@@ -77,4 +78,5 @@ def _reason_from_json(document: Any) -> Reason:
         weight=read.number("weight"),
         value=read.maybe_number("value"),
         since=read.maybe_integer("since"),
+        limit=read.maybe_number("limit"),
     )

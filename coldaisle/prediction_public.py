@@ -31,6 +31,7 @@ def prediction_to_public(prediction: Prediction) -> dict[str, Any]:
                 "weight": reason.weight,
                 "value": reason.value,
                 "since": None if reason.since is None else rfc3339(reason.since),
+                "limit": reason.limit,
             }
             for reason in p.reasons
         ],

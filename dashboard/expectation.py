@@ -73,16 +73,33 @@ def of(reader: Reader, match: str, lines: Sequence[Line], start: int, end: int, 
         return Expectation(why_not=f"the store did not tell what came before: {error}")
     early = {line.series: line for line in before}
     pasts = [_joined(early.get(line.series), past) for line, past in zip(lines, shown, strict=True)]
-    low, high = (0.0, np.inf) if metric.kind is Kind.COUNTER else (metric.low, metric.high)
     told = tuple(
-        one._replace(quantiles=np.clip(one.quantiles, low, high))
-        for one in forecaster.expected(pasts, plan, start, end, ahead)
+        _possible(one, line)
+        for one, line in zip(forecaster.expected(pasts, plan, start, end, ahead), lines, strict=True)
     )
     lacking = [one.lacking for one in told]
     if min(lacking) > 0:
         more = words.span(min(lacking) * plan.step)
         return Expectation(why_not=f"too little history to expect anything: it takes about {more} more")
     return Expectation(told, plan.step)
+
+
+def ahead_of(reader: Reader, lines: Sequence[Line], start: int, now: int, ahead: int) -> list[Expected | None]:
+    """Return what is expected of each of ``lines`` (since ``start``) within ``ahead`` ns; None where nothing can be."""
+    forecaster = reader.backends.expecting
+    if forecaster is None or not lines:
+        return [None] * len(lines)
+    pasts = [Past(line.timestamps, line.values) for line in lines]
+    plan = forecaster.plan(pasts, start, now)
+    found = forecaster.expected(pasts, plan, now - plan.step, now, ahead)
+    return [None if one.lacking else _possible(one, line) for one, line in zip(found, lines, strict=True)]
+
+
+def _possible(one: Expected, line: Line) -> Expected:
+    """Return it held within what a working sensor can say; a counter is drawn as its rate, never below 0."""
+    metric = metric_of(line.series.metric)
+    low, high = (0.0, np.inf) if metric.kind is Kind.COUNTER else (metric.low, metric.high)
+    return one._replace(quantiles=np.clip(one.quantiles, low, high))
 
 
 def _joined(before: Line | None, shown: Past) -> Past:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from coldaisle.expected import Expected
 from coldaisle.store import Line
@@ -64,17 +63,17 @@ def behind(
             figure.update_xaxes(range=[first, last / 1e6])
 
 
-def toward(line: Line, one: Expected, crossing: Crossing, now: int, colours: Palette, zone: tzinfo = UTC) -> go.Figure:
+def toward(
+    line: Line, one: Expected | None, crossing: Crossing, now: int, colours: Palette, zone: tzinfo = UTC
+) -> go.Figure:
     """Return a small picture of a limit in reach: the recent past, the band ahead, the limit, and when it is passed."""
     divisor, symbol = figures.scale_of([line], line.series.metric, crossing.limit)
     figure = figures.base(colours, margin={"l": 8, "r": 12, "t": 8, "b": 8}, hovermode="closest", height=180)
-    after = slice(max(0, one.ahead - 1), None)
-    ahead = one._replace(
-        timestamps=one.timestamps[after], quantiles=_begun(one, after), observed=one.observed[after], ahead=1
-    )
-    for low, high, much in _BANDS:
-        figure.add_trace(_area(ahead, low, high, divisor, figures.tint(colours.muted, much)))
-    figure.add_trace(_median(ahead, divisor, symbol, colours.muted, ""))
+    told = [] if one is None else [_ahead(one)]
+    for ahead in told:
+        for low, high, much in _BANDS:
+            figure.add_trace(_area(ahead, low, high, divisor, figures.tint(colours.muted, much)))
+        figure.add_trace(_median(ahead, divisor, symbol, colours.muted, ""))
     times, values = figures.with_gaps(line.timestamps, line.values)
     figure.add_scatter(
         x=figures.times(times), y=values / divisor, mode="lines", connectgaps=False, name="observed",
@@ -103,16 +102,16 @@ def toward(line: Line, one: Expected, crossing: Crossing, now: int, colours: Pal
     first = int(line.timestamps[0]) if len(line.timestamps) else now
     figure.update_xaxes(range=figures.times([first, max(crossing.high, now)]).tolist())
     _forecast(figure, now, colours)
-    _hold(figure, [line], [ahead], divisor, limit)
+    _hold(figure, [line], told, divisor, limit)
     return figure
 
 
-def _begun(one: Expected, after: slice) -> NDArray[np.float64]:
-    """Return the quantiles ahead, begun at the last reading itself."""
-    quantiles = one.quantiles[after].copy()
-    if len(quantiles):
-        quantiles[0] = one.observed[after][0]
-    return quantiles
+def _ahead(one: Expected) -> Expected:
+    """Return what lies ahead alone, begun at the last reading itself."""
+    at = slice(max(0, one.ahead - 1), None)
+    quantiles, observed = one.quantiles[at].copy(), one.observed[at]
+    quantiles[:1] = observed[:1, None]
+    return one._replace(timestamps=one.timestamps[at], quantiles=quantiles, observed=observed, ahead=1)
 
 
 def _area(one: Expected, low: int, high: int, divisor: float, colour: str) -> dict[str, Any]:
@@ -151,7 +150,7 @@ def _hold(
     """Keep what is far from flattening what is meant: the line, the 80 % band and a limit are always seen whole."""
     meant = [line.values / divisor for line in lines] + [one.quantiles[:, 1:4].ravel() / divisor for one in told]
     near = np.concatenate([*meant, [] if limit is None else [limit]])
-    far = np.concatenate([one.quantiles[:, (0, 4)].ravel() / divisor for one in told])
+    far = np.concatenate([[], *(one.quantiles[:, (0, 4)].ravel() / divisor for one in told)])
     near, far = near[np.isfinite(near)], far[np.isfinite(far)]
     if not len(near) or not len(far):
         return

@@ -33,7 +33,7 @@ def by_trend(row: Metric, level: float, per_second: float, limit: float, probabi
         f"{words(row)} is {said(level, row)} and {way} by {said(abs(per_second) * 3600.0, row)} an hour; "
         f"the limit is {said(limit, row)}"
     )
-    return Reason(row.name, text, _weight(probability), level)
+    return Reason(row.name, text, _weight(probability), level, limit=limit)
 
 
 def by_network(
@@ -45,7 +45,7 @@ def by_network(
         f"{words(row)} is expected at {middle} in {after_seconds / 60.0:.0f} min (80 %: {low} to {high}) "
         f"by the trained forecaster {kind}; the limit is {said(limit, row)}"
     )
-    return Reason(row.name, text, _weight(probability), float(band[1]))
+    return Reason(row.name, text, _weight(probability), float(band[1]), limit=limit)
 
 
 def _weight(probability: float) -> float:

@@ -13,6 +13,7 @@ from coldaisle.prediction import Bin, Outcome, Prediction, Score, by_rule, calib
 from coldaisle.store.prediction_port import PredictionQuery
 from dashboard import components, words
 from dashboard.callbacks import held, on
+from dashboard.pages import ahead_pictures
 from dashboard.pages.address import Address
 from dashboard.reader import Reader
 from dashboard.theme import FINE, INFO, WARNING
@@ -62,7 +63,7 @@ def _content(reader: Reader, address: Address) -> Any:
     return html.Div(
         [
             html.Section(_verdict(waiting, score(told), word.lower()), className="panel"),
-            components.section("Expected", _expected(reader, waiting, now, address), className="expected"),
+            components.section("Expected", *_expected(reader, waiting, now, address), className="expected"),
             html.Div(
                 [
                     components.section("How warnings fared, by kind", _fared(told)),
@@ -101,14 +102,14 @@ def _sentence(fared: Score, word: str) -> str:
     return f"{word}: {fared.hits} of {settled} settled warnings came true ({fared.precision:.0%}){lead}{few}"
 
 
-def _expected(reader: Reader, waiting: Sequence[Prediction], now: int, address: Address) -> Any:
+def _expected(reader: Reader, waiting: Sequence[Prediction], now: int, address: Address) -> list[Any]:
     if not waiting:
-        return components.empty(
-            "✓", "Nothing is expected to fail", "Rising errors, wearing fans and limits in reach will stand here first."
-        )
+        words_first = "Rising errors, wearing fans and limits in reach will stand here first."
+        return [components.empty("✓", "Nothing is expected to fail", words_first)]
     topology = reader.backends.topology()
     rows = []
-    for one in sorted(waiting, key=lambda each: (each.warned_at is None, -each.latest)):
+    ordered = sorted(waiting, key=lambda each: (each.warned_at is None, -each.latest))
+    for one in ordered:
         mark = components.badge(WARNING, "Warning") if one.warned_at else components.badge(INFO, "Watched")
         due = likely_at(one)
         when = html.Span(
@@ -125,7 +126,11 @@ def _expected(reader: Reader, waiting: Sequence[Prediction], now: int, address: 
         entity = dcc.Link(words.called(one.entity, topology), href=_explore(one))
         chance = html.Span(f"{one.latest:.0%} likely", title=f"stated with {one.probability:.0%}")
         rows.append([mark, html.Div([html.Div(entity, className="strong"), one.what]), when, chance, why])
-    return _table(("", "What and where", "When", "Chance", "Why"), rows, number=(3,))
+    table = _table(("", "What and where", "When", "Chance", "Why"), rows, number=(3,))
+    drawn = ahead_pictures.pictures(reader, ordered, address)
+    if not drawn:
+        return [table]
+    return [table, html.Div([html.Div(drawn, className="small-charts"), ahead_pictures.key()], className="toward")]
 
 
 def _explore(prediction: Prediction) -> str:
@@ -229,12 +234,13 @@ def register(app: Dash, reader: Reader) -> None:
         Input("ahead-span", "value"),
         State("ahead-known", "data"),
         State("url", "search"),
+        State("theme", "data"),
         State("zone", "data"),
         prevent_initial_call=True,
         running=held("ahead-tick"),
     )
-    def refresh(_tick: int, span: str, known: str, search: str, zone: str) -> Any:
-        before = Address.of("/ahead", search, None, zone)
+    def refresh(_tick: int, span: str, known: str, search: str, theme: str, zone: str) -> Any:
+        before = Address.of("/ahead", search, theme, zone)
         address = before.with_(span=None if span == "30d" else span)
         content = _content(reader, address)
         fresh = components.digest(content)

@@ -24,6 +24,9 @@ SPACING = 1.5
 """A step is at least so many usual intervals: one without a sample is then a gap, and no accident of its edges."""
 CHECKED = 3
 """A forecast reaches ahead by at most one step for so many that were seen: errors further ahead were hardly met."""
+TAKEN = 1e9
+"""So many half-ranges away a reading is still believed: one that lives some hundred steps meets jumps of load, and
+must follow them, where one that lives for weeks may take them for bad readings."""
 STEPS = tuple(
     [n * SECOND for n in (1, 2, 3, 5, 10, 15, 20, 30)]
     + [n * MINUTE for n in (1, 1.5, 2, 3, 5, 10, 15, 20, 30)]
@@ -51,7 +54,7 @@ class LightExpecting:
     def expected(self, pasts: Sequence[Past], plan: Plan, start: int, end: int, ahead: int) -> list[Expected]:
         """See the port."""
         step = plan.step
-        begin, last = plan.begin // step, end // step
+        begin, last = _first_stretch(start, step) * STRETCH - LEARNT, end // step
         columns = last - begin + 1
         stretches = last // STRETCH - _first_stretch(start, step) + 1
         times = np.tile(np.arange(begin, last + 1) * step + step // 2, (len(pasts), 1))
@@ -59,7 +62,7 @@ class LightExpecting:
         for row, past in enumerate(pasts):
             _fill(past, begin, step, end, times[row], values[row])
         horizon = max(1, min(-(-ahead // step), (LEARNT + STRETCH) // CHECKED))
-        light = LightForecaster(step / SECOND, horizon)
+        light = LightForecaster(step / SECOND, horizon, TAKEN)
         told, ids = self._lived(light, values, begin, stretches)
         shown = slice(max(0, start // step - begin), columns)
         future = light.predict(ids[:, -1])

@@ -50,7 +50,9 @@ class LightForecaster:
 
     version = "1"
 
-    def __init__(self, step_seconds: float, horizon: int) -> None:
+    def __init__(self, step_seconds: float, horizon: int, wide: float = WIDE) -> None:
+        """Readings beyond ``wide`` half-ranges are held there: for those that live long, and take a jump for bad."""
+        self._wide = wide
         self.step_ns = round(step_seconds * SECOND)
         self.horizon = horizon
         self._ahead = np.array(sorted({n for n in NODES_AHEAD if n < horizon} | {horizon}))
@@ -178,7 +180,7 @@ class LightForecaster:
         memory = self._memory
         low, high = memory["low"][ids], memory["high"][ids]
         half = np.maximum(0.5 * (high - low), memory["change"][ids])
-        reach = np.where(memory["count"][ids] < WARM_UP, np.inf, WIDE * half)
+        reach = np.where(memory["count"][ids] < WARM_UP, np.inf, self._wide * half)
         reach[reach == 0] = np.inf
         return np.clip(values, 0.5 * (low + high) - reach, 0.5 * (low + high) + reach)
 

@@ -43,6 +43,22 @@ def prediction(rule: str, entity: str, made_at: int, probability: float, warned:
     )  # fmt: skip
 
 
+def approaching(node: str = "n033", probability: float = 0.86, limit: float = 32.0) -> Prediction:
+    """Return an open prediction that a node's inlet air passes a limit."""
+    made = NOW - 4 * MINUTE
+    text = "node inlet temperature is 28.6 °C and rises by 5.2 °C an hour; the limit is 32 °C"
+    return replace(
+        prediction("fan_fails", f"node/{node}", made, probability),
+        id=prediction_id("node_inlet_warm", f"node/{node}", made),
+        rule="node_inlet_warm",
+        what="node inlet temperature passes 32 °C",
+        within=Within(1500.0, 2400.0, 3600.0),
+        settles_at=made + 3600 * SECOND,
+        reasons=(Reason("node_inlet_temperature_celsius", text, 1.8, 28.6, limit=limit),),
+        model="limit_warning",
+    )
+
+
 def predictions() -> Iterator[Prediction]:
     """Yield what is open, then what is settled."""
     yield prediction("gpu_memory_fails", "gpu/n103-gpu5", NOW - 6 * MINUTE, 0.82)

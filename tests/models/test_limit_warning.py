@@ -25,6 +25,7 @@ def test_an_inlet_that_warms_steadily_is_foretold_with_level_trend_and_limit() -
     assert told.what == "node inlet temperature passes 35 °C"
     assert told.runbook == "docs/runbooks/much.md"  # of the limit's own rule
     assert "rises by" in told.reasons[0].text
+    assert told.reasons[0].limit == 35.0
     assert told.within.low <= told.within.median <= told.within.high == 3600.0
 
 

@@ -42,7 +42,7 @@ def whole() -> Incident:
         (Contribution("gpu/g1", "m_watts", 0.7, 1.0, 2.0),), ("gpu/g2",), ("gpu/g1",), "sum", "act", "book", window,
         Prediction(
             "p1", "rule", "gpu/g1", "link fails", 0.8, Within(1.0, 2.0, 3.0), NS, NS + 9, NS + 1, 0.9,
-            (Reason("m_total", "rises", 1.5, 48.0, NS),), "early_warning", "1", NS + 2, Outcome.HIT, NS + 3, 4.0,
+            (Reason("m_total", "rises", 1.5, 48.0, NS, 60.0),), "early_warning", "1", NS + 2, Outcome.HIT, NS + 3, 4.0,
         ),
     )  # fmt: skip
     alert = Alert(

@@ -37,7 +37,7 @@ class Expected(NamedTuple):
     quantiles: Values  # [n, LEVELS] in the metric's unit
     observed: Values  # [n] the reading that the row was about; NaN = none, and always ahead
     ahead: int  # the first row beyond the last sample
-    lacking: int  # steps that must still be seen before anything is told; 0 = enough
+    lacking: int  # steps that must still be seen before anything is told ahead; 0 = enough
 
 
 class Expecting(Protocol):

@@ -21,6 +21,8 @@ AHEAD_SHARE: Final = 4
 """A forecast is drawn for one part in so many of what is shown."""
 _MOST_POINTS = 4000
 """Of each line, before what is shown; a forecaster takes one reading a step, and its steps are some hundred."""
+_MOST_SERIES = 64
+"""As many as are looked for on the page itself."""
 _ENOUGH = 30
 """Readings from which a share of them says something."""
 
@@ -68,7 +70,7 @@ def of(reader: Reader, match: str, lines: Sequence[Line], start: int, end: int, 
     shown = [Past(line.timestamps, line.values) for line in lines]
     plan = forecaster.plan(shown, start, end)
     try:
-        before = reader.lines(metric.name, match, plan.begin, start - 1, _MOST_POINTS, 1000)
+        before = reader.lines(metric.name, match, plan.begin, start - 1, _MOST_POINTS, _MOST_SERIES)
     except ColdaisleError as error:
         return Expectation(why_not=f"the store did not tell what came before: {error}")
     early = {line.series: line for line in before}
@@ -77,9 +79,11 @@ def of(reader: Reader, match: str, lines: Sequence[Line], start: int, end: int, 
         _possible(one, line)
         for one, line in zip(forecaster.expected(pasts, plan, start, end, ahead), lines, strict=True)
     )
-    lacking = [one.lacking for one in told]
-    if min(lacking) > 0:
-        more = words.span(min(lacking) * plan.step)
+    if not any(np.isfinite(one.quantiles).any() for one in told):
+        lacking = min(one.lacking for one in told)
+        if lacking == 0:
+            return Expectation(why_not="it was read too seldom to expect anything")
+        more = words.span(lacking * plan.step)
         return Expectation(why_not=f"too little history to expect anything: it takes about {more} more")
     return Expectation(told, plan.step)
 

@@ -168,6 +168,6 @@ def _forecast(figure: go.Figure, now: int, colours: Palette) -> None:
         type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line={"width": 1, "color": colours.muted, "dash": "dot"}
     )
     figure.add_annotation(
-        x=at, y=1, yref="paper", xanchor="left", yanchor="top", xshift=2, text="forecast", showarrow=False,
+        x=at, y=1, yref="paper", xanchor="right", yanchor="top", xshift=-2, text="forecast →", showarrow=False,
         font={"size": 11, "color": colours.muted},
     )  # fmt: skip

@@ -69,7 +69,7 @@ class LightExpecting:
         every = []
         for row in range(len(pasts)):
             seen = int(np.isfinite(values[row, (stretches - 1) * STRETCH :]).sum())
-            rows = min(horizon if ahead > 0 else 0, seen // CHECKED)
+            rows = min(horizon, seen // CHECKED) if ahead > 0 and seen >= WARM_UP else 0
             every.append(
                 _joined(times[row, shown], values[row, shown], told[row, shown], future[row, :rows], step, end, seen)
             )

@@ -30,6 +30,10 @@ WARM_UP = 16
 """Steps before there is a forecast."""
 PRIOR = 20.0
 """Steps that the belief in persistence weighs, against what the series' own past says."""
+LEFT, RIGHT = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 1, 2, 2])
+"""The traits whose products stand in a gram: the upper half of a symmetric 3 x 3 matrix."""
+SYMMETRIC, DIAGONAL = np.array([0, 1, 2, 1, 3, 4, 2, 4, 5]), np.array([0, 4, 8])
+"""Where the nine of that matrix stand in it, and which of the nine are its diagonal."""
 GAUSSIAN = np.array([-2.326, -1.2816, 0.0, 1.2816, 2.326]) * 1.2533
 """Where LEVELS of Gaussian errors lie, in mean absolute errors: what is believed before there are errors."""
 
@@ -56,6 +60,7 @@ class LightForecaster:
         self.step_ns = round(step_seconds * SECOND)
         self.horizon = horizon
         self._ahead = np.array(sorted({n for n in NODES_AHEAD if n < horizon} | {horizon}))
+        self._now_and_ahead = np.concatenate([[0], self._ahead])
         nodes, step_hours = len(self._ahead), step_seconds / 3600.0
         self._slow = min(step_hours / (14 * 24.0), 1.0 / 200.0)  # of the slow mean, a step: two weeks, or 200 steps
         self._day_rate, self._week_rate = min(step_hours, 1.0) / 14.0, min(step_hours, 1.0) / 6.0
@@ -128,14 +133,16 @@ class LightForecaster:
         candidates = self._candidates(ids, steps[:, None])[:, :, 0]
         self._settle(ids, steps, values)
         self._learn_baseline(ids, steps, values, candidates)
-        baseline = self._baseline(ids, steps[:, None])[:, 0]
+        baselines = self._baseline(ids, steps[:, None] + self._now_and_ahead)
+        baseline = baselines[:, 0]
         self._learn_shares(ids, steps, values - baseline)
         self._learn_place(ids, values, values - baseline, first)
         memory["count"][ids] += 1
         memory["last"][ids] = steps
         slot = steps % self.horizon
-        memory["points"][ids, slot] = self._points(ids) + self._baseline(ids, steps[:, None] + self._ahead)
-        memory["traits"][ids, slot] = self._traits(ids)
+        traits = self._traits(ids)
+        memory["points"][ids, slot] = self._points(ids, traits) + baselines[:, 1:]
+        memory["traits"][ids, slot] = traits
         memory["places"][ids, slot] = self._place(ids, values)
         memory["place"][ids] = memory["places"][ids, slot]
 
@@ -144,7 +151,7 @@ class LightForecaster:
         memory = self._memory
         nodes = np.arange(len(self._ahead))
         bands = memory["bands"][ids[:, None], nodes, memory["place"][ids][:, None]].astype(np.float64)
-        bands = bands * memory["scale"][ids][:, :, None] + self._points(ids)[:, :, None]
+        bands = bands * memory["scale"][ids][:, :, None] + self._points(ids, self._traits(ids))[:, :, None]
         steps = np.arange(1, self.horizon + 1)
         after = np.searchsorted(self._ahead, steps)
         before = np.maximum(after - 1, 0)
@@ -188,12 +195,13 @@ class LightForecaster:
         """Return what mean, day and week foretell [n, 3, steps] for ``steps`` [n, steps]."""
         memory, rows = self._memory, ids[:, None]
         hours = steps * self.step_ns // HOUR
-        mean = np.broadcast_to(memory["mean"][rows], hours.shape)
+        found = np.empty((len(ids), 3, hours.shape[1]))
+        found[:, 0] = memory["mean"][rows]
         hour = hours % DAY_HOURS
-        day = np.where(memory["day_count"][rows, hour] > 0, memory["day"][rows, hour], mean)
+        found[:, 1] = np.where(memory["day_count"][rows, hour] > 0, memory["day"][rows, hour], found[:, 0])
         hour = hours % WEEK_HOURS
-        week = np.where(memory["week_count"][rows, hour] > 0, memory["week"][rows, hour], day)
-        return np.stack([mean, day, week], axis=1)
+        found[:, 2] = np.where(memory["week_count"][rows, hour] > 0, memory["week"][rows, hour], found[:, 1])
+        return found
 
     def _baseline(self, ids: Ids, steps: NDArray[np.int64]) -> Floats:
         """Return the baseline [n, steps] of each series for ``steps`` [n, steps]."""
@@ -204,17 +212,22 @@ class LightForecaster:
 
     def _traits(self, ids: Ids) -> Floats:
         memory = self._memory
-        return np.stack([memory["away"][ids], memory["level"][ids], memory["trend"][ids].astype(np.float64)], axis=1)
+        traits = np.empty((len(ids), 3))
+        for place, name in enumerate(("away", "level", "trend")):
+            traits[:, place] = memory[name][ids]
+        return traits
 
-    def _points(self, ids: Ids) -> Floats:
+    def _points(self, ids: Ids, traits: Floats) -> Floats:
         """Return the distance from the baseline [n, nodes] that is expected at each node ahead."""
         memory = self._memory
-        a, b, c, d, e, f = np.moveaxis(memory["grams"][ids], 2, 0)
+        grams = memory["grams"][ids]
         belief = PRIOR * np.maximum(memory["change"][ids].astype(np.float64) ** 2, 1e-30)[:, None]
-        matrix = np.stack([a + belief, b, c, b, d + belief, e, c, e, f + belief], axis=-1).reshape(*a.shape, 3, 3)
+        matrix = grams[:, :, SYMMETRIC]
+        matrix[:, :, DIAGONAL] += belief[:, :, None]
+        matrix = matrix.reshape(*grams.shape[:2], 3, 3)
         right = memory["pulls"][ids] + belief[:, :, None] * self._start
         shares = np.linalg.solve(matrix, right[..., None])[..., 0]
-        return np.asarray((shares * self._traits(ids)[:, None, :]).sum(axis=2))
+        return np.asarray((shares * traits[:, None, :]).sum(axis=2))
 
     def _place(self, ids: Ids, values: Floats) -> NDArray[np.int8]:
         memory = self._memory
@@ -269,8 +282,7 @@ class LightForecaster:
         slot = (steps[:, None] - self._ahead) % self.horizon
         known = np.isfinite(memory["points"][rows, slot, nodes])[:, :, None]
         traits = memory["traits"][rows, slot].astype(np.float64)
-        x, y, z = np.moveaxis(traits, 2, 0)
-        grams = np.stack([x * x, x * y, x * z, y * y, y * z, z * z], axis=2)
+        grams = traits[:, :, LEFT] * traits[:, :, RIGHT]
         keep = np.where(known, self._forget, 1.0)
         memory["grams"][ids] = keep * memory["grams"][ids] + np.where(known, grams, 0.0)
         memory["pulls"][ids] = keep * memory["pulls"][ids] + np.where(known, traits * away[:, None, None], 0.0)

@@ -99,7 +99,7 @@ def main() -> int:
     cases = list(made(args.seed))
     try:
         cases += published()
-    except ConfigError as error:
+    except (ConfigError, ValueError) as error:  # pandas has nothing to join
         print(f"published sets left out: {error}", file=sys.stderr)
     print(f"{'':28}{'one step':>18}{'ahead':>18}{'readings':>10}")
     print(f"{'':28}{'in 80 %':>10}{'98 %':>8}{'80 %':>10}{'98 %':>8}{'ahead':>10}")

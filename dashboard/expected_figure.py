@@ -119,13 +119,13 @@ def _area(one: Expected, low: int, high: int, divisor: float, colour: str) -> di
     at = figures.times(one.timestamps)
     bottom, top = one.quantiles[:, low] / divisor, one.quantiles[:, high] / divisor
     known = np.flatnonzero(np.isfinite(bottom) & np.isfinite(top))
-    x: list[float | None] = []
-    y: list[float | None] = []
+    x, y = [], []
     for part in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1) if len(known) else ():
-        x += [*at[part].tolist(), *at[part][::-1].tolist(), None]
-        y += [*bottom[part].tolist(), *top[part][::-1].tolist(), None]
+        x += [at[part], at[part][::-1], [np.nan]]
+        y += [bottom[part], top[part][::-1], [np.nan]]
     return {
-        "type": "scatter", "x": x, "y": y, "mode": "lines", "fill": "toself", "fillcolor": colour,
+        "type": "scatter", "x": np.concatenate([[], *x]), "y": np.concatenate([[], *y]),
+        "mode": "lines", "fill": "toself", "fillcolor": colour,
         "line": {"width": 0.5, "color": colour}, "hoverinfo": "skip", "showlegend": False, "connectgaps": False,
         "name": "98 % band" if low == 0 else "80 % band",
     }  # fmt: skip

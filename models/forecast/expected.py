@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import DAY, HOUR, MINUTE, SECOND
 from coldaisle.expected import Expected, Past, Plan
-from models.forecast.light import WARM_UP, LightForecaster
+from models.forecast.light import WARM_UP, Lasting, LightForecaster
 from models.forecast.measures import LEVELS
 
 Floats = NDArray[np.float64]
@@ -24,9 +24,8 @@ SPACING = 1.5
 """A step is at least so many usual intervals: one without a sample is then a gap, and no accident of its edges."""
 CHECKED = 3
 """A forecast reaches ahead by at most one step for so many that were seen: errors further ahead were hardly met."""
-TAKEN = 1e9
-"""So many half-ranges away a reading is still believed: one that lives some hundred steps meets jumps of load, and
-must follow them, where one that lives for weeks may take them for bad readings."""
+TWO_DAYS = 2 * DAY
+"""Who lives for less knows nothing of the hours of a day."""
 STEPS = tuple(
     [n * SECOND for n in (1, 2, 3, 5, 10, 15, 20, 30)]
     + [n * MINUTE for n in (1, 1.5, 2, 3, 5, 10, 15, 20, 30)]
@@ -62,7 +61,8 @@ class LightExpecting:
         for row, past in enumerate(pasts):
             _fill(past, begin, step, end, times[row], values[row])
         horizon = max(1, min(-(-ahead // step), (LEARNT + STRETCH) // CHECKED))
-        light = LightForecaster(step / SECOND, horizon, TAKEN)
+        lasting = Lasting.DAYS if LEARNT * step >= TWO_DAYS else Lasting.HOURS
+        light = LightForecaster(step / SECOND, horizon, lasting)
         told, ids = self._lived(light, values, begin, stretches)
         shown = slice(max(0, start // step - begin), columns)
         future = light.predict(ids[:, -1])

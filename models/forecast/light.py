@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ LEVEL_RATE, TREND_RATE, DAMPING = 0.3, 0.1, 0.9
 """How fast level and trend of the distance from the baseline are learnt, and what a step leaves of the trend."""
 WARM_UP = 16
 """Steps before there is a forecast."""
+TAKEN = 1e9
+"""The same of those that live for hours or days, which must follow a jump at once: nothing is too far."""
+STEADY = 2.0
+"""What the trend of a steady ramp must be taken times, a step: TREND_RATE / (1 - DAMPING + TREND_RATE) is half."""
 PRIOR = 20.0
 """Steps that the belief in persistence weighs, against what the series' own past says."""
 LEFT, RIGHT = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 1, 2, 2])
@@ -36,6 +41,20 @@ SYMMETRIC, DIAGONAL = np.array([0, 1, 2, 1, 3, 4, 2, 4, 5]), np.array([0, 4, 8])
 """Where the nine of that matrix stand in it, and which of the nine are its diagonal."""
 GAUSSIAN = np.array([-2.326, -1.2816, 0.0, 1.2816, 2.326]) * 1.2533
 """Where LEVELS of Gaussian errors lie, in mean absolute errors: what is believed before there are errors."""
+
+
+class Lasting(Enum):
+    """
+    For how long a forecaster will live, and so what it can come to know.
+
+    WEEKS: the hours of day and week; it takes a jump far beyond all it has seen for a bad reading. DAYS: the hours of a
+    day, but it must follow each jump at once, and extends nothing faster than along a line. HOURS: as DAYS, and the
+    hours to come are unknown to it.
+    """
+
+    WEEKS = "weeks"
+    DAYS = "days"
+    HOURS = "hours"
 
 
 class LightForecaster:
@@ -54,9 +73,9 @@ class LightForecaster:
 
     version = "1"
 
-    def __init__(self, step_seconds: float, horizon: int, wide: float = WIDE) -> None:
-        """Readings beyond ``wide`` half-ranges are held there: for those that live long, and take a jump for bad."""
-        self._wide = wide
+    def __init__(self, step_seconds: float, horizon: int, lasting: Lasting = Lasting.WEEKS) -> None:
+        self._lasting = lasting
+        self._wide = WIDE if lasting is Lasting.WEEKS else TAKEN
         self.step_ns = round(step_seconds * SECOND)
         self.horizon = horizon
         self._ahead = np.array(sorted({n for n in NODES_AHEAD if n < horizon} | {horizon}))
@@ -205,6 +224,8 @@ class LightForecaster:
 
     def _baseline(self, ids: Ids, steps: NDArray[np.int64]) -> Floats:
         """Return the baseline [n, steps] of each series for ``steps`` [n, steps]."""
+        if self._lasting is Lasting.HOURS:
+            return np.broadcast_to(self._memory["mean"][ids, None], steps.shape)
         errors = self._memory["errors"][ids]
         simple = np.where(errors[:, 1] < BETTER * errors[:, 0], 1, 0)
         pick = np.where(errors[:, 2] < BETTER * np.minimum(errors[:, 0], errors[:, 1]), 2, simple)
@@ -227,6 +248,11 @@ class LightForecaster:
         matrix = matrix.reshape(*grams.shape[:2], 3, 3)
         right = memory["pulls"][ids] + belief[:, :, None] * self._start
         shares = np.linalg.solve(matrix, right[..., None])[..., 0]
+        if self._lasting is not Lasting.WEEKS:
+            # The first steps of a ramp are each a multiple of the one before; to go on so would be an explosion.
+            both = shares[:, :, :2].sum(axis=2)
+            shares[:, :, :2] *= np.where(both < 0.0, 0.0, 1.0 / np.maximum(both, 1.0))[:, :, None]
+            shares[:, :, 2] = np.clip(shares[:, :, 2], 0.0, STEADY * self._ahead)
         return np.asarray((shares * traits[:, None, :]).sum(axis=2))
 
     def _place(self, ids: Ids, values: Floats) -> NDArray[np.int8]:

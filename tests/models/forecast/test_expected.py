@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from coldaisle.clock import DAY, HOUR, MINUTE, SECOND
 from coldaisle.expected import LEVELS, Expected, Past
 from models.forecast.expected import CHECKED, LEARNT, MOST_STEPS, STRETCH, LightExpecting
-from models.forecast.light import WARM_UP, LightForecaster
+from models.forecast.light import WARM_UP, Lasting, LightForecaster
 from models.forecast.measures import LEVELS as FORECAST_LEVELS
 
 NOW = 1_000_000 * MINUTE
@@ -64,7 +64,7 @@ def test_the_bands_hold_what_they_promise_before_and_ahead() -> None:
 def test_one_step_ahead_is_what_a_forecaster_says_that_lived_so_long() -> None:
     values, step = walk(3), 30 * SECOND
     one = told(values)
-    light, ids = LightForecaster(30.0, 1, 1e9), np.array([0])
+    light, ids = LightForecaster(30.0, 1, Lasting.HOURS), np.array([0])
     light.admit(ids)
     last = one.ahead - 1
     number = int(one.timestamps[last]) // step
@@ -108,6 +108,23 @@ def test_a_jump_is_followed_at_once() -> None:
     one = told(values)
     settled = one.timestamps[: one.ahead] > NOW - 25 * MINUTE
     assert np.abs(one.quantiles[: one.ahead, 2][settled] - 6900.0).max() < 700.0
+
+
+def test_a_new_hour_of_the_day_is_no_reason_to_fall_back() -> None:
+    ramp = 20.0 + np.maximum(0.0, np.arange(2160) - 1800.0) * 0.02  # for the last hour of six, until 27.2
+    one = told(ramp + np.random.default_rng(11).normal(0.0, 0.1, 2160), shown=6 * HOUR, ahead=HOUR)
+    next_hour = (one.timestamps // HOUR > NOW // HOUR) & (one.timestamps < NOW + 45 * MINUTE)
+    assert next_hour.sum() > 3
+    assert one.quantiles[next_hour, 2].min() > 26.0
+    assert one.quantiles[one.ahead :, 2].max() < 35.0  # nor is it on its way to the moon
+
+
+def test_hours_of_the_day_are_known_once_two_days_were_seen() -> None:
+    at = np.arange(15 * 24 * 12)
+    values = 50.0 + 20.0 * (at // 12 % 24 >= 12) + np.random.default_rng(12).normal(0.0, 0.5, len(at))
+    one = told(values, shown=7 * DAY, ahead=DAY, interval=5 * MINUTE)
+    middle = one.quantiles[one.ahead :, 2]
+    assert middle.max() - middle.min() > 12.0
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3 * (WARM_UP - 2)])

@@ -1,4 +1,4 @@
-"""The light forecaster, asked for the bands of a whole span at once: step by step over the past, then ahead."""
+"""The bands of a whole span at once: by the light forecaster step by step over the past, then by trends ahead."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from coldaisle.clock import DAY, HOUR, MINUTE, SECOND
 from coldaisle.expected import Expected, Past, Plan
 from models.forecast.light import WARM_UP, Lasting, LightForecaster
 from models.forecast.measures import LEVELS
+from models.forecast.time_to_limit import TimeToLimit
 
 Floats = NDArray[np.float64]
 
@@ -18,12 +19,14 @@ MOST_STEPS = 160
 """A span is worked on in at most so many steps: a chart of a thousand pixels shows no more of a band."""
 STRETCH = 16
 """So many steps of the past are told by one forecaster, and the next ones by another that begins as much later."""
-LEARNT = 80
-"""Steps that each of them has seen before. They live side by side, so a request costs LEARNT + STRETCH steps."""
+LEARNT = 64
+"""Steps that each has seen before. They live side by side: a request costs LEARNT + STRETCH steps, and TREND ahead."""
 SPACING = 1.5
 """A step is at least so many usual intervals: one without a sample is then a gap, and no accident of its edges."""
-CHECKED = 3
-"""A forecast reaches ahead by at most one step for so many that were seen: errors further ahead were hardly met."""
+TREND = 48
+"""Steps from which a trend is told; what lies further back hardly counts in it (``trends.FORGET``)."""
+CHECKED = 2
+"""A forecast reaches ahead by at most one step for so many that were seen."""
 TWO_DAYS = 2 * DAY
 """Who lives for less knows nothing of the hours of a day."""
 STEPS = tuple(
@@ -40,7 +43,8 @@ class LightExpecting:
 
     The reading of a step is its last one, not its mean: a band is about single readings, as the chart shows them.
     The past is cut into stretches at fixed times. Each stretch has a forecaster of its own, begun LEARNT steps before
-    it; all take their steps side by side, as series of one :class:`LightForecaster`.
+    it; all take their steps side by side, as series of one :class:`LightForecaster`. Ahead speak the trends that
+    foretell limits (:class:`TimeToLimit`); of what is drawn over days the light forecaster, which knows their hours.
     """
 
     def plan(self, pasts: Sequence[Past], start: int, end: int) -> Plan:
@@ -61,43 +65,51 @@ class LightExpecting:
         for row, past in enumerate(pasts):
             _fill(past, begin, step, end, times[row], values[row])
         horizon = max(1, min(-(-ahead // step), (LEARNT + STRETCH) // CHECKED))
-        lasting = Lasting.DAYS if LEARNT * step >= TWO_DAYS else Lasting.HOURS
-        light = LightForecaster(step / SECOND, horizon, lasting)
-        told, ids = self._lived(light, values, begin, stretches)
+        days = LEARNT * step >= TWO_DAYS
+        light = LightForecaster(step / SECOND, horizon if days else 1, Lasting.DAYS if days else Lasting.HOURS)
+        told, ids = _lived(light, values, begin, stretches)
+        newest = values[:, (stretches - 1) * STRETCH :]
+        future = light.predict(ids) if days else _trends(newest[:, -TREND:], step, horizon)
         shown = slice(max(0, start // step - begin), columns)
-        future = light.predict(ids[:, -1])
         every = []
         for row in range(len(pasts)):
-            seen = int(np.isfinite(values[row, (stretches - 1) * STRETCH :]).sum())
+            seen = int(np.isfinite(newest[row]).sum())
             rows = min(horizon, seen // CHECKED) if ahead > 0 and seen >= WARM_UP else 0
             every.append(
                 _joined(times[row, shown], values[row, shown], told[row, shown], future[row, :rows], step, end, seen)
             )
         return every
 
-    def _lived(
-        self, light: LightForecaster, values: Floats, begin: int, stretches: int
-    ) -> tuple[Floats, NDArray[np.int64]]:
-        """Return what was told [series, columns, LEVELS] of each step before it, and who lived [series, stretches]."""
-        series, columns = values.shape
-        ids = np.arange(series * stretches).reshape(series, stretches)
-        light.admit(ids.reshape(-1))
-        told = np.full((series, columns, len(LEVELS)), np.nan)
-        first = np.arange(stretches) * STRETCH
-        flat, step_ns = ids.reshape(-1), light.step_ns
-        for passed in range(LEARNT + STRETCH):
-            at = first + passed
-            inside = at < columns
-            if not inside.any():
-                break
-            some = ids[:, inside].reshape(-1)
-            if passed >= LEARNT:
-                now = light.next(some).reshape(series, -1, len(LEVELS))
-                now[np.isnan(values[:, at[inside] - 1])] = np.nan  # told from further back than a step
-                told[:, at[inside]] = now
-            moments = np.tile((begin + at[inside]) * step_ns, series)
-            light.learn(some, moments, values[:, at[inside]].reshape(-1))
-        return told, flat.reshape(series, stretches)
+
+def _lived(light: LightForecaster, values: Floats, begin: int, stretches: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Return what was told [series, columns, LEVELS] of each step before it, and who lived last of each series."""
+    series, columns = values.shape
+    ids = np.arange(series * stretches).reshape(series, stretches)
+    light.admit(ids.reshape(-1))
+    told = np.full((series, columns, len(LEVELS)), np.nan)
+    first = np.arange(stretches) * STRETCH
+    for passed in range(LEARNT + STRETCH):
+        at = first + passed
+        inside = at < columns
+        if not inside.any():
+            break
+        some = ids[:, inside].reshape(-1)
+        if passed >= LEARNT:
+            now = light.next(some).reshape(series, -1, len(LEVELS))
+            now[np.isnan(values[:, at[inside] - 1])] = np.nan  # told from further back than a step
+            told[:, at[inside]] = now
+        moments = np.tile((begin + at[inside]) * light.step_ns, series)
+        light.learn(some, moments, values[:, at[inside]].reshape(-1))
+    return told, ids[:, -1]
+
+
+def _trends(values: Floats, step: int, horizon: int) -> Floats:
+    """Return quantiles [series, horizon, LEVELS] after the last of ``values`` [series, steps]."""
+    trends, ids = TimeToLimit(step / SECOND, WARM_UP), np.arange(len(values))
+    trends.admit(ids)
+    for number, column in enumerate(values.T):
+        trends.learn(ids, np.full(len(ids), number * step), column)
+    return trends.quantiles(ids, np.arange(1.0, horizon + 1.0), LEVELS)
 
 
 def _first_stretch(start: int, step: int) -> int:

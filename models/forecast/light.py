@@ -31,8 +31,6 @@ WARM_UP = 16
 """Steps before there is a forecast."""
 TAKEN = 1e9
 """The same of those that live for hours or days, which must follow a jump at once: nothing is too far."""
-STEADY = 2.0
-"""What the trend of a steady ramp must be taken times, a step: TREND_RATE / (1 - DAMPING + TREND_RATE) is half."""
 PRIOR = 20.0
 """Steps that the belief in persistence weighs, against what the series' own past says."""
 LEFT, RIGHT = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 1, 2, 2])
@@ -48,8 +46,7 @@ class Lasting(Enum):
     For how long a forecaster will live, and so what it can come to know.
 
     WEEKS: the hours of day and week; it takes a jump far beyond all it has seen for a bad reading. DAYS: the hours of a
-    day, but it must follow each jump at once, and extends nothing faster than along a line. HOURS: as DAYS, and the
-    hours to come are unknown to it.
+    day, but it must follow each jump at once. HOURS: as DAYS, and the hours to come are unknown to it.
     """
 
     WEEKS = "weeks"
@@ -248,11 +245,6 @@ class LightForecaster:
         matrix = matrix.reshape(*grams.shape[:2], 3, 3)
         right = memory["pulls"][ids] + belief[:, :, None] * self._start
         shares = np.linalg.solve(matrix, right[..., None])[..., 0]
-        if self._lasting is not Lasting.WEEKS:
-            # The first steps of a ramp are each a multiple of the one before; to go on so would be an explosion.
-            both = shares[:, :, :2].sum(axis=2)
-            shares[:, :, :2] *= np.where(both < 0.0, 0.0, 1.0 / np.maximum(both, 1.0))[:, :, None]
-            shares[:, :, 2] = np.clip(shares[:, :, 2], 0.0, STEADY * self._ahead)
         return np.asarray((shares * traits[:, None, :]).sum(axis=2))
 
     def _place(self, ids: Ids, values: Floats) -> NDArray[np.int8]:

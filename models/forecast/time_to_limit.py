@@ -12,7 +12,7 @@ from coldaisle.clock import SECOND
 from coldaisle.detector import Ids
 from coldaisle.state import Kept, nested
 from models.columns import Columns
-from models.forecast.crossing import first_passage
+from models.forecast.crossing import first_passage, normal_cdf
 from models.forecast.trends import HYPOTHESES, Trends
 
 Floats = NDArray[np.float64]
@@ -37,6 +37,8 @@ BETWEEN_READINGS = 0.5826
 sqrt(2 pi) (Broadie, Glasserman and Kou 1997)."""
 FAR = 5.0
 """A limit further than so many deviations is not reached."""
+FARTHEST, HALVINGS = 4.0, 24
+"""Between so many deviations around all hypotheses a quantile is sought, and how often what lies between is halved."""
 CHUNK = 2048
 """Series worked on at a time."""
 NODES = (
@@ -175,6 +177,33 @@ class TimeToLimit:
         silent = trends.memory["count"][ids] < self._warm_up
         level[silent] = slope[silent] = np.nan
         return Outlook(level, slope * SECOND / np.maximum(self._memory["interval"][ids], 1.0))
+
+    def quantiles(self, ids: Ids, steps: Floats, levels: tuple[float, ...]) -> Floats:
+        """
+        Return where readings of each of ``ids`` [n] lie after ``steps`` [steps] intervals: [n, steps, levels].
+
+        Those of the mixture of all hypotheses, as wide as their checks have shown. NaN before ``warm_up`` steps. Pure.
+        """
+        memory, trends = self._memory, self._trends
+        stretch = np.clip(memory["stretch"][ids].astype(np.float64), NARROWEST, WIDEST)[:, None]
+        shape = (len(HYPOTHESES), len(ids), len(steps))
+        middle, deviation = np.empty(shape), np.empty(shape)
+        for k, hypothesis in enumerate(HYPOTHESES):
+            way = trends.ways(k, ids[:, None], steps)
+            reading = hypothesis.noise * trends.memory[f"spread{k}"][ids][:, None]
+            middle[k] = way.level + way.drift
+            deviation[k] = np.sqrt(np.maximum((way.variance + way.drift_variance + reading) * stretch, 1e-300))
+        weights = trends.weights(ids)[:, :, None]
+        found = np.empty((*shape[1:], len(levels)))
+        for place, level in enumerate(levels):
+            low, high = (middle - FARTHEST * deviation).min(axis=0), (middle + FARTHEST * deviation).max(axis=0)
+            for _ in range(HALVINGS):
+                half = 0.5 * (low + high)
+                below = (weights * normal_cdf((half - middle) / deviation)).sum(axis=0) < level
+                low, high = np.where(below, half, low), np.where(below, high, half)
+            found[:, :, place] = 0.5 * (low + high)
+        found[trends.memory["count"][ids] < self._warm_up] = np.nan
+        return found
 
     def _step(self, ids: Ids, at: NDArray[np.int64], values: Floats) -> None:
         memory = self._memory

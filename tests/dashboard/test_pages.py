@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dashboard.app import create_app, serve
 from dashboard.pages import place_parts
 from dashboard.settings import ServeConfig
+from models.forecast.expected import LightExpecting
 from tests.dashboard import hall as example
 
 # One browser for all of them: what it has compiled of the scripts is most of what a page costs.
@@ -109,7 +110,8 @@ def watched(window: Watched) -> Iterator[Watched]:
 
 @pytest.fixture
 def address(stage: Stage) -> str:
-    return stage.show(create_app(example.backends(past_incidents=60), ServeConfig()))
+    backends = replace(example.backends(past_incidents=60), expecting=LightExpecting())
+    return stage.show(create_app(backends, ServeConfig()))
 
 
 def test_an_incident_is_followed_from_the_hall_to_history(watched: Watched, address: str) -> None:
@@ -188,7 +190,14 @@ def test_an_incident_is_muted_with_a_reason_and_heard_again(watched: Watched, ad
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/?at=rack/B03", "/incidents/9f31c2aa77b04e15", "/history", "/explore?match=node%3D%22n033%22", "/health"],
+    [
+        "/",
+        "/?at=rack/B03",
+        "/incidents/9f31c2aa77b04e15",
+        "/history",
+        "/explore?match=gpu%3D%22n033-gpu0%22&expected=yes",
+        "/health",
+    ],
 )
 def test_on_a_phone_nothing_scrolls_sideways(watched: Watched, address: str, path: str) -> None:
     page = watched.page
@@ -235,6 +244,10 @@ def test_keys_lead_and_the_theme_is_kept_in_the_address(watched: Watched, addres
     page.fill("#explore-match", "node=~[")
     page.wait_for_selector(".trouble")
     assert "is not a regular expression" in page.inner_text(".trouble")
+    page.fill("#explore-match", 'gpu="n033-gpu0"')
+    page.locator(".switch label").click()
+    page.wait_for_selector("text=8 of 10 readings are expected here")
+    assert "expected=yes" in page.url
     assert watched.complaints == []
 
 

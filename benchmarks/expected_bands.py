@@ -94,7 +94,7 @@ def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.expected_bands", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--moments", type=int, default=6, help="at so many moments of each series (default 6)")
+    parser.add_argument("--moments", type=int, default=2, help="at so many moments of each series (default 2)")
     args = parser.parse_args()
     cases = list(made(args.seed))
     try:

@@ -74,7 +74,8 @@ class LightExpecting:
         every = []
         for row in range(len(pasts)):
             seen = int(np.isfinite(newest[row]).sum())
-            rows = min(horizon, seen // CHECKED) if ahead > 0 and seen >= WARM_UP else 0
+            fine = ahead > 0 and seen >= WARM_UP and np.isfinite(future[row, 0]).all()
+            rows = min(horizon, seen // CHECKED) if fine else 0
             every.append(
                 _joined(times[row, shown], values[row, shown], told[row, shown], future[row, :rows], step, end, seen)
             )

@@ -25,12 +25,12 @@ NODES_AHEAD = (1, 2, 3, 5, 8, 12, 18, 24, 36, 48, 72, 96, 144, 192, 288)
 """Steps ahead at which errors are learnt; between them the forecast is interpolated."""
 WIDE = 8.0
 """Values further than so many half-ranges from the middle pull no harder."""
+TAKEN = 1e9
+"""The same of those that live for hours or days, which must follow a jump at once: nothing is too far."""
 LEVEL_RATE, TREND_RATE, DAMPING = 0.3, 0.1, 0.9
 """How fast level and trend of the distance from the baseline are learnt, and what a step leaves of the trend."""
 WARM_UP = 16
 """Steps before there is a forecast."""
-TAKEN = 1e9
-"""The same of those that live for hours or days, which must follow a jump at once: nothing is too far."""
 PRIOR = 20.0
 """Steps that the belief in persistence weighs, against what the series' own past says."""
 LEFT, RIGHT = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 1, 2, 2])

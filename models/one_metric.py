@@ -10,8 +10,9 @@ from coldaisle.detector import surprise
 from models.budget import SECONDS_PER_DAY, threshold
 from models.calibrate import TailCalibrator, TailSettings
 from models.decades import DecadeTail
+from models.frozen import Frozen
 from models.row_findings import Findings, nothing_found, part
-from models.row_views import Change, Nearest, Prediction, Reconstructed, Standing, View, period_of
+from models.row_views import Change, Nearest, Prediction, Reconstructed, Season, Standing, View, period_of
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -35,18 +36,21 @@ FARTHEST = 1e100
 CLEAR_FACTOR = 10.0
 HOLD_ROWS = 10
 """For so many rows after one below the threshold, this many times the threshold is enough (hysteresis)."""
-POINT_VIEWS = 3
-"""Standing, change and prediction see one row; the others a window, which holds an anomaly for long after its end."""
+POINT_VIEWS = 4
+"""The first ones see one row or few; the others a window, which holds an anomaly for long after its end."""
+FROZEN_WEIGHT = 0.4
+"""How much of the statistic a decade of standing still is worth: it speaks alone, where no other view sees anything."""
 LIVELY_DECADES = 0.5
 """A row that only continues an anomaly is flagged if a view of single rows finds it at least so rare."""
 
 
 class OneMetric:
     """
-    Five views of one metric's past, each calibrated on what it said before, added up and calibrated again.
+    Six views of one metric's past, each calibrated on what it said before, added up and calibrated again.
 
-    The views (:mod:`models.row_views`): where a row stands, how much it changed, how well it was predicted,
-    how well its window is rebuilt and how near the most similar earlier window is. Each view's departure
+    The views (:mod:`models.row_views`): where a row stands, how much it changed, how well it was predicted, how
+    far it is from the same phase of earlier periods (where there is a period), how well its window is rebuilt
+    and how near the most similar earlier window is. Each view's departure
     becomes a tail probability; the statistic is halfway between the mean and the root mean square of their
     decades, so that several that agree count more than one alone, and one that is sure is still heard.
 
@@ -57,9 +61,13 @@ class OneMetric:
 
     def __init__(self, budget_events_per_day: float) -> None:
         self._budget = budget_events_per_day
-        self._views: tuple[View, ...] = (Standing(), Change(), Prediction(), Reconstructed(), Nearest())
+        self._views: tuple[View, ...] = (
+            Standing(), Change(), Prediction(), Season(), Reconstructed(), Nearest(),
+        )  # fmt: skip
         self._calibrator = TailCalibrator(len(self._views), 1, TailSettings(minimum=YOUNG, memory_ticks=20_000.0))
         self._tail = DecadeTail()
+        self._frozen = Frozen()
+        self._opinions = 1  # views that said anything of the newest rows
         self._units = np.full(len(self._views), np.nan)  # a view's usual departure, so that bins fit
         self._first: list[Floats] = [np.empty(0) for _ in self._views]
         self._past = np.empty(0)
@@ -91,13 +99,14 @@ class OneMetric:
         rows = _filled(self._past, values)
         known = len(self._past)
         decades, expected = self._look(rows, known, present)
-        statistic = _combined(decades)
+        still = np.minimum(self._frozen.see(values), MOST_DECADES)
+        statistic = np.maximum(_combined(decades, self._opinions), FROZEN_WEIGHT * still)
         heard = present & (np.arange(len(values)) + self._rows >= WARM_UP)
         tail = np.where(heard, self._tail.tail(statistic), np.nan)
         found.tail[:] = tail
         found.score[:] = surprise(tail)
         found.expected[:] = expected
-        lively = decades[:POINT_VIEWS].max(axis=0) >= LIVELY_DECADES
+        lively = np.maximum(decades[:POINT_VIEWS].max(axis=0), still) >= LIVELY_DECADES
         beyond = self._flag(tail, lively, found.flagged)
         self._tail.learn(statistic, np.where(beyond, FLAGGED_TEACHES, 1.0) * heard)
         self._past = rows[-REMEMBERED:]
@@ -111,16 +120,19 @@ class OneMetric:
         if known < BLOCK:
             return decades, expected
         family = np.zeros(new, np.int32)
+        silent = 0
         for number, view in enumerate(self._views):
             seen = view.see(rows, known, self._period)
             departure = self._in_units(number, seen.score)
             tail = self._calibrator.tail(number, family, departure)
+            silent += bool(np.isnan(tail).all())
             decades[number] = np.minimum(-np.log10(np.where(np.isnan(tail), 1.0, tail)), MOST_DECADES)
             heard = present & np.isfinite(departure)
             self._calibrator.learn(number, family, np.nan_to_num(departure), heard.astype(np.float64))
             surer = ~np.isnan(seen.expected) & (decades[number] >= surest)
             np.copyto(expected, seen.expected, where=surer)
             np.copyto(surest, decades[number], where=surer)
+        self._opinions = max(len(self._views) - silent, 1)
         return decades, expected
 
     def _in_units(self, number: int, departure: Floats) -> Floats:
@@ -164,9 +176,10 @@ class OneMetric:
             self._period_due = self._rows + min(max(self._rows // 7, BLOCK), 1000)
 
 
-def _combined(decades: Floats) -> Floats:
-    mean = decades.sum(axis=0) / len(decades)
-    return np.asarray((mean + np.sqrt((decades**2).sum(axis=0) / len(decades))) / 2.0, np.float64)
+def _combined(decades: Floats, views: int) -> Floats:
+    """Return the statistic of ``decades`` [views, rows], of which so many may have an opinion."""
+    mean = decades.sum(axis=0) / views
+    return np.asarray((mean + np.sqrt((decades**2).sum(axis=0) / views)) / 2.0, np.float64)
 
 
 def _filled(past: Floats, values: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,11 @@ NEARLY_BEST = 0.9
 """The shortest lag whose autocorrelation is at least this share of the best is the period, the others its multiples."""
 SHORTEST_WINDOW, USUAL_WINDOW, LONGEST_WINDOW = 10, 32, 128
 """Rows of a window: a period, within the outer two; the middle one where there is no period."""
+_PERIODS, _SLACK_ROWS, _LASTING_ROWS = 7, 1, 6
+"""Season looks so many periods back (of days a week, so that the median is a working day), so many rows to either side
+of the same phase, and at the mean of so many rows: what is missing stays away, and no single row is sure."""
+_ALIKE = 0.5
+"""It speaks where a row differs from one a period ago by half the usual spread at most: a slope seems to have one, too."""
 _LAGS = 16
 _RIDGE = 0.01
 _KEPT_VARIANCE = 0.9
@@ -171,6 +177,41 @@ class Prediction:
             typical = SIGMA_OF_MAD * float(np.median(np.abs(left))) + 1e-9
             weight = np.minimum(1.0, 2.0 * typical / np.maximum(np.abs(left), 1e-12))
         self._error = max(scale_of(left)[1], 1e-6)
+
+
+class Season:
+    """How far the last rows are from what came at the same phase of the periods before; silent without a period."""
+
+    def see(self, rows: Floats, known: int, period: int) -> Seen:
+        """Judge the mean of the rows that end at each row."""
+        new = len(rows) - known
+        half = period // 2
+        reach = _LASTING_ROWS - 1 + half
+        periods = min(_PERIODS, (known - _SLACK_ROWS - reach) // period) if period else 0
+        middle, spread = scale_of(rows[:known])
+        spread = max(spread, 1e-9 * abs(middle), 1e-12)
+        if periods < 2 or _change(rows[:known], period) > _ALIKE * spread:
+            nothing = np.full(new, np.nan)
+            return Seen(nothing, nothing)
+        at = np.arange(known - reach, len(rows))
+        aside = np.arange(-_SLACK_ROWS, _SLACK_ROWS + 1)
+        before = rows[at[:, None, None] - period * np.arange(1, periods + 1)[:, None] + aside]
+        away = rows[at][:, None, None] - before  # [rows, periods, rows aside]
+        nearest = np.abs(away).argmin(axis=2)[:, :, None]
+        away = np.take_along_axis(away, nearest, axis=2)[:, :, 0]
+        left = np.median(away, axis=1)
+        # A week-end is no anomaly: what has lasted for half a period is an offset, what came a week ago is usual.
+        choices = [left[half:], left[half:] - np.median(sliding_window_view(left, half)[:-1], axis=1)]
+        if periods == _PERIODS:
+            choices.append(away[half:, -1])
+        left = np.take_along_axis(np.stack(choices), np.abs(choices).argmin(axis=0)[None], axis=0)[0]
+        lasting = np.convolve(left, np.full(_LASTING_ROWS, 1.0 / _LASTING_ROWS), "valid")
+        return Seen(np.minimum(np.abs(lasting) / spread, 1e6), rows[known:] - left[_LASTING_ROWS - 1 :])
+
+
+def _change(rows: Floats, period: int) -> float:
+    """Return the robust deviation of a row from what the same phase is usually like."""
+    return scale_of(rows[period:] - rows[:-period])[1] / math.sqrt(2.0)
 
 
 def _window(period: int, known: int, share: int) -> int:

@@ -170,3 +170,38 @@ def test_when_only_windows_remember_an_anomaly_its_rows_are_no_longer_flagged() 
     skipped = np.setdiff1d(beyond, echo)
     assert len(skipped)
     assert np.abs(values[skipped]).max() < np.abs(values[echo]).max()
+
+
+def pulses(days: int = 12, period: int = 144) -> Floats:
+    """Return a job that runs at the same time of every day."""
+    phase = np.arange(days * period) % period
+    return np.where((phase >= 54) & (phase < 108), 80.0, 20.0) + noise(1.5, days * period)
+
+
+def test_a_job_that_does_not_run_is_found_while_it_does_not() -> None:
+    values = pulses()
+    day = slice(9 * 144 + 54, 9 * 144 + 108)
+    values[day] = 20.0 + noise(1.5, 54, seed=8)
+    found = play(values, interval_seconds=600)
+    assert stands_out(found, day.start, day.stop, after=8)
+    assert found.flagged[day].any()
+    assert found.expected[day.start + 20] == pytest.approx(80.0, abs=5.0)
+
+
+def test_a_week_end_is_stranger_on_its_first_day_than_on_its_next() -> None:
+    values = pulses(days=21)
+    quiet = np.repeat(np.isin(np.arange(21) % 7, (5, 6)), 144)
+    values[quiet] = 20.0 + noise(1.5, int(quiet.sum()), seed=8)
+    score = np.nan_to_num(play(values, interval_seconds=600).score).reshape(21, 144).max(axis=1)
+    assert max(score[[12, 13, 19, 20]]) < score[5]
+
+
+@pytest.mark.parametrize("digits", [1, 6])
+def test_a_sensor_that_stands_still_within_its_range_is_found(digits: int) -> None:
+    values = np.round(wave(150, 2400) * 8.0 + 50.0 + noise(2.0, 2400), digits)
+    values[1700:1760] = values[1700]
+    values[2100:2160] = values[2100]
+    found = play(values, interval_seconds=300)
+    for start in (1700, 2100):
+        assert found.flagged[start + 25 : start + 60].all()
+    assert np.count_nonzero(found.flagged[:1700]) <= 2

@@ -24,7 +24,7 @@ _PERIODS, _SLACK_ROWS, _LASTING_ROWS = 7, 1, 6
 """Season looks so many periods back (of days a week, so that the median is a working day), so many rows to either side
 of the same phase, and at the mean of so many rows: what is missing stays away, and no single row is sure."""
 _ALIKE = 0.5
-"""It speaks where a row differs from one a period ago by half the usual spread at most: a slope seems to have one, too."""
+"""It speaks where a row differs from one a period ago by half the usual spread at most: slopes seem to have periods."""
 _LAGS = 16
 _RIDGE = 0.01
 _KEPT_VARIANCE = 0.9

@@ -23,10 +23,22 @@ BENCHMARKS = {
     "incident_store": "questions of a history of 100,000 incidents",
     "calibration": "whether stated probabilities come true on normal life, and the budget is kept (needs the sets too)",
     "planted": "how well `coldaisle score` finds what is planted in one metric's daily life",
+    "planted_together": "the same in eight metrics that go together, beside a PCA",
     "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
 }
 
-LONG = frozenset({"early_warning", "forecasts", "halls", "normal_life", "peer_drift", "planted", "score_real_data"})
+LONG = frozenset(
+    {
+        "early_warning",
+        "forecasts",
+        "halls",
+        "normal_life",
+        "peer_drift",
+        "planted",
+        "planted_together",
+        "score_real_data",
+    }
+)
 
 
 def main() -> int:

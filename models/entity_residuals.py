@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.entity_moments import FARTHEST, Moments
+from models.entity_moments import Moments
 
 Floats = NDArray[np.float64]
 
@@ -18,6 +18,9 @@ FAST, SLOW = 0.5, 1.0 / 11.0
 EXPLAINED = 0.9
 """The share of the variance that the kept components explain. Less than the usual 0.95: what is left over is
 then many metrics' own life and not the last one's rounding."""
+FARTHEST = 15.0
+"""No residual counts for more usual ones than this. With 10 one metric of many could never be wild enough to be
+told alone; with 20 to 40 the wildest one hides what several do together (docs/detection.md)."""
 FARTHEST_BLAMED = 1e6
 STEPS_PER_LEVEL = 15.0
 """A metric is blamed for no step of more usual steps than so many times its distance from its mean, in spreads: the

@@ -17,6 +17,7 @@ BENCHMARKS = {
     "normal_life": "whether the alert budget is kept on days of halls in which nothing breaks (ten minutes)",
     "peer_drift": "one node of 64 that weakens by 3 %: found, how soon, and alone (needs published logs; ten minutes)",
     "forecasts": "light, N-HiTS and TFT forecasts beside seasonal-naive, time to limit (`make forecast`; ten minutes)",
+    "expected_bands": "whether the bands that Explore draws hold what they promise, and what they cost",
     "early_warning": "precision and lead of warnings in ten simulated halls never looked at (ten minutes)",
     "fuzz": "broken messages for every codec; none may crash, hang or fill the memory (--inputs 1000000)",
     "influx_store": "samples a second into InfluxDB and Parquet, beside influxdb-client alone",

@@ -29,8 +29,8 @@ STARTS, ENDS = 108, 216
 class Planted(NamedTuple):
     """One metric, and where it is strange."""
 
-    values: Floats
-    labels: Flags
+    values: Floats  # [rows] or [rows, metrics]
+    labels: Flags  # [rows]
 
 
 def _job(rng: np.random.Generator) -> tuple[Floats, slice]:
@@ -118,30 +118,44 @@ KINDS: tuple[Callable[[np.random.Generator], Planted], ...] = (
 )  # fmt: skip
 
 
+def judged(planted: Planted, interval_seconds: int, budget: float) -> dict[str, float]:
+    """Return how well the event was found; NaN where there is none."""
+    values, labels = planted
+    matrix = values.reshape(len(values), -1)
+    times = START + np.arange(len(values)) * interval_seconds * SECOND
+    found = Ensemble(matrix.shape[1], budget).score(times, matrix)
+    called = alarms(labels, found.flagged)
+    known = labels.any()
+    return {
+        "VUS-PR": vus_pr(labels, np.nan_to_num(found.score)) if known else np.nan,
+        "found": called.found / called.events if known else np.nan,
+        "delay, rows": float(np.median(called.delays)) if called.delays else np.nan,
+        "false/file": called.false,
+    }  # fmt: skip
+
+
+def options(says: str | None, seeds: int) -> argparse.Namespace:
+    """Return how many files of each kind are made, and the budget."""
+    parser = argparse.ArgumentParser(description=says)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--budget", type=float, default=0.2)
+    return parser.parse_args()
+
+
+def show(rows: dict[str, list[dict[str, float]]], args: argparse.Namespace) -> None:
+    """Print the means, a line for each kind."""
+    print(f"{args.seeds} files a kind, budget {args.budget:g} false events a day")
+    print(pd.DataFrame({name: pd.DataFrame(marks).mean() for name, marks in rows.items()}).T.round(2).to_string())
+
+
 def main() -> None:
     """Print a line for each kind."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--budget", type=float, default=0.2)
-    args = parser.parse_args()
+    args = options(__doc__, SEEDS)
     rows = {}
     for kind in KINDS:
-        marks = []
-        for seed in range(args.seeds):
-            values, labels = kind(np.random.default_rng(seed))
-            times = START + np.arange(len(values)) * 300 * SECOND
-            found = Ensemble(1, args.budget).score(times, values[:, None])
-            called = alarms(labels, found.flagged)
-            known = labels.any()
-            marks.append({
-                "VUS-PR": vus_pr(labels, np.nan_to_num(found.score)) if known else np.nan,
-                "found": called.found / called.events if known else np.nan,
-                "delay, rows": float(np.median(called.delays)) if called.delays else np.nan,
-                "false/file": called.false,
-            })  # fmt: skip
-        rows[f"{kind.__name__}: {kind.__doc__}"] = pd.DataFrame(marks).mean()
-    print(f"{args.seeds} files of {DAYS} days a kind, budget {args.budget:g} false events a day")
-    print(pd.DataFrame(rows).T.round(2).to_string())
+        cases = [kind(np.random.default_rng(seed)) for seed in range(args.seeds)]
+        rows[f"{kind.__name__}: {kind.__doc__}"] = [judged(case, 300, args.budget) for case in cases]
+    show(rows, args)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.detection_marks import alarms, vus_pr
-from benchmarks.planted import Planted
-from benchmarks.score_real_data import START, pca_scores
-from coldaisle.clock import SECOND
-from models.ensemble import Ensemble
+from benchmarks.detection_marks import vus_pr
+from benchmarks.planted import Planted, judged, options, show
+from benchmarks.score_real_data import pca_scores
 
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
@@ -103,26 +99,16 @@ def plant(kind: Callable[[Floats, slice, Rng], None], rng: Rng) -> Planted:
 
 def main() -> None:
     """Print a line for each kind."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--budget", type=float, default=0.2)
-    args = parser.parse_args()
-    rows = {}
+    args = options(__doc__, SEEDS)
+    rows: dict[str, list[dict[str, float]]] = {}
     for kind in KINDS:
-        marks = []
         for seed in range(args.seeds):
-            values, labels = plant(kind, np.random.default_rng(seed))
-            found = Ensemble(METRICS, args.budget).score(START + np.arange(ROWS) * 60 * SECOND, values)
-            called = alarms(labels, found.flagged)
-            marks.append({
-                "VUS-PR": vus_pr(labels[LEARNT:], np.nan_to_num(found.score[LEARNT:])),
-                "VUS-PR, PCA": vus_pr(labels[LEARNT:], pca_scores(values[:LEARNT], values[LEARNT:])),
-                "found": called.found / called.events,
-                "false/file": called.false,
-            })  # fmt: skip
-        rows[f"{kind.__name__}: {kind.__doc__}"] = pd.DataFrame(marks).mean()
-    print(f"{args.seeds} files of a week a kind, budget {args.budget:g} false events a day")
-    print(pd.DataFrame(rows).T.round(2).to_string())
+            case = plant(kind, np.random.default_rng(seed))
+            marks = judged(case, 60, args.budget)
+            pca = pca_scores(case.values[:LEARNT], case.values[LEARNT:])
+            marks["VUS-PR, PCA"] = vus_pr(case.labels[LEARNT:], pca)
+            rows.setdefault(f"{kind.__name__}: {kind.__doc__}", []).append(marks)
+    show(rows, args)
 
 
 if __name__ == "__main__":

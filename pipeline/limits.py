@@ -29,6 +29,7 @@ Places = NDArray[np.integer[Any]]
 
 _NONE = -1
 _UNKNOWN = -2
+_MOST_SHORT = np.iinfo(np.int16).max
 _ONLY_WORDS = {"summary", "explanation", "action", "runbook"}
 
 
@@ -222,7 +223,9 @@ class Limits:
         which = np.flatnonzero(self._has_rule[metric])
         if not len(which):
             return
-        rows = metric[which].astype(np.int16)  # numpy sorts 16 bits in linear time
+        rows = metric[which]
+        if len(self._table.rows) <= _MOST_SHORT:
+            rows = rows.astype(np.int16)  # numpy sorts 16 bits in linear time
         order = np.argsort(rows, kind="stable")
         which, rows = which[order], rows[order]
         starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))

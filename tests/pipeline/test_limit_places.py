@@ -75,6 +75,13 @@ def test_a_series_that_no_rule_speaks_of_has_no_place_in_any_rules_arrays() -> N
     assert phases(room.hear([link("a")], 40.0)) == [("slower", "nic/n1:a", Phase.OPENED)]
 
 
+def test_a_rule_finds_its_metric_among_tens_of_thousands_of_names() -> None:
+    room = Room()
+    plain = [Series(f"metric_{number}", labels(node="n1")) for number in range(33_000)]
+    room.hear([*plain, link("a")], *range(33_000), 100.0)
+    assert phases(room.hear([link("a")], 40.0)) == [("slower", "nic/n1:a", Phase.OPENED)]
+
+
 def test_who_is_given_the_place_of_one_that_went_begins_anew() -> None:
     room = Room()
     room.hear([link("a"), link("b")], 400.0, 100.0)

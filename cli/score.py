@@ -108,6 +108,8 @@ def explain(metrics: tuple[str, ...], found: Findings, values: NDArray[np.float6
     observed, expected = values[found.ranked[at, 0]], found.expected[at]
     if np.isnan(observed):
         seen = f"{first} is missing"
+    elif found.still[at]:
+        seen = f"{first} has stood still at {observed:.4g} for {found.still[at]} rows, which it hardly ever does"
     elif found.fits[at]:
         seen = f"{first} is {observed:.4g}, expected about {expected:.4g} from its own past"
     else:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from coldaisle.frame import Times, Values
 
 LEVELS: Final = (0.01, 0.1, 0.5, 0.9, 0.99)
-"""Quantiles in which it is told: the middle one is the median, 0.1 to 0.9 hold 80 % and 0.01 to 0.99 hold 98 %."""
+"""Quantiles that every forecaster gives: the middle one is the median, the others bound bands of 80 % and 98 %."""
 
 
 class Past(NamedTuple):

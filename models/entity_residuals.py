@@ -20,7 +20,7 @@ EXPLAINED = 0.9
 then many metrics' own life and not the last one's rounding."""
 FARTHEST = 15.0
 """No residual counts for more usual ones than this. With 10 one metric of many could never be wild enough to be
-told alone; with 20 to 40 the wildest one hides what several do together (docs/detection.md)."""
+told alone; with 20 to 40 normal life calls five to ten times too often (docs/detection.md)."""
 FARTHEST_BLAMED = 1e6
 STEPS_PER_LEVEL = 15.0
 """A metric is blamed for no step of more usual steps than so many times its distance from its mean, in spreads: the

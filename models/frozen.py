@@ -34,9 +34,13 @@ class Frozen:
         self._values = 0
         self._repeats = 0
 
-    def see(self, values: Floats) -> Floats:
-        """Return how rare the run that ends at each row is, in decades; ``values`` [n], NaN = missing, passed over."""
-        decades = np.zeros(len(values))
+    def see(self, values: Floats) -> tuple[Floats, NDArray[np.int64]]:
+        """
+        Return how rare the run that ends at each row is, in decades, and how many rows it has.
+
+        ``values`` [n], NaN = missing; these are passed over.
+        """
+        decades, runs = np.zeros(len(values)), np.zeros(len(values), np.int64)
         a_row = -np.log10((self._repeats + 1.0) / (self._values + 2.0))  # as known before these rows
         for row, value in enumerate(values.tolist()):
             if math.isnan(value):
@@ -45,6 +49,7 @@ class Frozen:
                 self._longest = max(self._longest, min(self._run, TAUGHT * self._longest))
                 self._value, self._run = value, 0
             self._run += 1
+            runs[row] = self._run
             if self._values < YOUNG_ROWS:
                 self._longest = max(self._longest, self._run)
             beyond = self._run - LONGER * self._longest
@@ -53,4 +58,4 @@ class Frozen:
                 self._repeats += self._run > 1
             elif beyond <= MOST_ROWS:
                 decades[row] = beyond * a_row
-        return decades
+        return decades, runs

@@ -67,7 +67,6 @@ class OneMetric:
         self._calibrator = TailCalibrator(len(self._views), 1, TailSettings(minimum=YOUNG, memory_ticks=20_000.0))
         self._tail = DecadeTail()
         self._frozen = Frozen()
-        self._opinions = 1  # views that said anything of the newest rows
         self._units = np.full(len(self._views), np.nan)  # a view's usual departure, so that bins fit
         self._first: list[Floats] = [np.empty(0) for _ in self._views]
         self._past = np.empty(0)
@@ -98,14 +97,16 @@ class OneMetric:
         present = np.isfinite(values)
         rows = _filled(self._past, values)
         known = len(self._past)
-        decades, expected = self._look(rows, known, present)
-        still = np.minimum(self._frozen.see(values), MOST_DECADES)
-        statistic = np.maximum(_combined(decades, self._opinions), FROZEN_WEIGHT * still)
+        decades, expected, opinions = self._look(rows, known, present)
+        rarity, runs = self._frozen.see(values)
+        still, moving = np.minimum(rarity, MOST_DECADES), _combined(decades, opinions)
+        statistic = np.maximum(moving, FROZEN_WEIGHT * still)
         heard = present & (np.arange(len(values)) + self._rows >= WARM_UP)
         tail = np.where(heard, self._tail.tail(statistic), np.nan)
         found.tail[:] = tail
         found.score[:] = surprise(tail)
         found.expected[:] = expected
+        found.still[:] = np.where(FROZEN_WEIGHT * still > moving, runs, 0)
         lively = np.maximum(decades[:POINT_VIEWS].max(axis=0), still) >= LIVELY_DECADES
         beyond = self._flag(tail, lively, found.flagged)
         self._tail.learn(statistic, np.where(beyond, FLAGGED_TEACHES, 1.0) * heard)
@@ -113,12 +114,12 @@ class OneMetric:
         self._rows += len(values)
         self._settle(steps)
 
-    def _look(self, rows: Floats, known: int, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Return the decades of rarity that each view sees, [views, rows], and what the surest of them expected."""
+    def _look(self, rows: Floats, known: int, present: NDArray[np.bool_]) -> tuple[Floats, Floats, int]:
+        """Return each view's decades of rarity, [views, rows], what the surest expected, and how many said anything."""
         new = len(rows) - known
         decades, expected, surest = np.zeros((len(self._views), new)), np.full(new, np.nan), np.zeros(new)
         if known < BLOCK:
-            return decades, expected
+            return decades, expected, len(self._views)
         family = np.zeros(new, np.int32)
         silent = 0
         for number, view in enumerate(self._views):
@@ -132,8 +133,7 @@ class OneMetric:
             surer = ~np.isnan(seen.expected) & (decades[number] >= surest)
             np.copyto(expected, seen.expected, where=surer)
             np.copyto(surest, decades[number], where=surer)
-        self._opinions = max(len(self._views) - silent, 1)
-        return decades, expected
+        return decades, expected, max(len(self._views) - silent, 1)
 
     def _in_units(self, number: int, departure: Floats) -> Floats:
         """Return departures in units of the view's first ones, NaN until there are some."""

@@ -22,6 +22,7 @@ class Findings(NamedTuple):
     ranked: NDArray[np.int64]  # [rows, up to 3] metrics that contribute most, first = most; -1 = no other worth naming
     expected: Floats  # what the first of them was expected to be
     fits: NDArray[np.bool_]  # the expectation comes from the metric's own past, not from the other metrics
+    still: NDArray[np.int64]  # rows for which the value has stood still, where that is what is strange; 0 elsewhere
     begins: NDArray[np.bool_]  # no anomaly was under way; where one is, ``ranked`` stays as it was when it began
 
 
@@ -30,7 +31,7 @@ def nothing_found(rows: int, metrics: int) -> Findings:
     return Findings(
         np.full(rows, np.nan), np.zeros(rows, np.bool_), np.full(rows, np.nan),
         np.zeros((rows, min(MOST_NAMED, metrics)), np.int64), np.full(rows, np.nan), np.ones(rows, np.bool_),
-        np.ones(rows, np.bool_),
+        np.zeros(rows, np.int64), np.ones(rows, np.bool_),
     )  # fmt: skip
 
 
@@ -38,5 +39,6 @@ def part(found: Findings, rows: slice) -> Findings:
     """Return views of some rows, to be filled in."""
     return Findings(
         found.score[rows], found.flagged[rows], found.tail[rows],
-        found.ranked[rows], found.expected[rows], found.fits[rows], found.begins[rows],
+        found.ranked[rows], found.expected[rows], found.fits[rows],
+        found.still[rows], found.begins[rows],
     )  # fmt: skip

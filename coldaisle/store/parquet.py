@@ -240,7 +240,9 @@ class ParquetStore:
                     return _read(con, files, metric, numbers, (start, end), spans, max_series)
             except duckdb.Error as error:
                 problem: Exception = error
-                self._segments.set_aside_broken(files)
+                # Merged meanwhile is not broken; to find out what is, all are read whole.
+                if all(path.exists() for path in files):
+                    self._segments.set_aside_broken(files)
         raise Transient(f"{self._folder}: the segments cannot be read: {reason(problem)}") from problem
 
 

@@ -75,6 +75,7 @@ class Segments:
         self.folder = folder
         self._stats = stats
         self._order: _Order | None = None
+        self._settled: dict[Path, int] = {}  # folders of hours in which nothing is left to merge, by when they changed
 
     def hours(self, start: int, end: int) -> Iterator[tuple[int, Path]]:
         """Yield (first ns, folder) of the hours that touch [start, end], the oldest first."""
@@ -124,29 +125,34 @@ class Segments:
         """
         Merge the segments of each hour that ended at ``before`` (ns) or earlier; return how many hours.
 
-        Safe beside a writer and readers. Ends between two segments once ``stop`` is set.
+        Safe beside a writer and readers. Ends within seconds once ``stop`` is set.
         """
         merged = 0
         for first, folder in list(self.hours(0, before)):
+            if stop.is_set():
+                break
             if first + HOUR > before:
                 continue
             try:
+                changed = folder.stat().st_mtime_ns
+                if self._settled.get(folder) == changed:
+                    continue  # a month has hundreds of hours, and each segment would be looked into again
                 groups = _groups(folder)
             except FileNotFoundError:
                 continue  # a reader has just set one aside; next time
-            found = False
-            for old in groups:
-                if stop.is_set():
-                    return merged
-                found |= self._merge(first, folder, old)
-            merged += found
+            if not groups:
+                self._settled[folder] = changed
+            merged += any([self._merge(first, folder, old, stop) for old in groups])
         return merged
 
-    def _merge(self, first: int, folder: Path, old: list[Path]) -> bool:
+    def _merge(self, first: int, folder: Path, old: list[Path], stop: threading.Event) -> bool:
         def write(path: Path) -> None:
-            known = Numbering()
-            rows = joined([_read(each, known) for each in old])
-            _write(rows, _order(known), path)
+            known, parts = Numbering(), []
+            for each in old:
+                if stop.is_set():
+                    raise InterruptedError("the store closes")
+                parts.append(_read(each, known))
+            _write(joined(parts), _order(known), path)
             # As old as its newest part, since what is written meanwhile is later.
             newest = old[-1].stat().st_mtime_ns
             os.utime(path, ns=(newest, newest))
@@ -154,6 +160,8 @@ class Segments:
         try:
             self._place(folder, write)
         except Transient as error:
+            if stop.is_set():
+                return False
             # Nothing is lost by waiting: a broken segment is found, or the disk has room, next time.
             _LOG.warning("hour %s was not compacted: %s", rfc3339(first), error)
             self.set_aside_broken(old)
@@ -170,6 +178,7 @@ class Segments:
             if first + HOUR > oldest:
                 continue
             gone += sum(_rows_in(path) for path in folder.glob("*.parquet"))
+            self._settled.pop(folder, None)
             shutil.rmtree(folder, ignore_errors=True)
             if not any(folder.parent.iterdir()):
                 folder.parent.rmdir()

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coldaisle.clock import DAY, HOUR, MINUTE, SECOND
-from coldaisle.expected import Expected, Past, Plan
+from coldaisle.expected import LEVELS, Expected, Past, Plan
 from models.forecast.light import WARM_UP, Lasting, LightForecaster
-from models.forecast.measures import LEVELS
 from models.forecast.time_to_limit import TimeToLimit
 
 Floats = NDArray[np.float64]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import HOUR, SECOND
 from coldaisle.detector import Ids
+from coldaisle.expected import LEVELS
 from models.columns import Columns
-from models.forecast.measures import LEVELS
 
 Floats = NDArray[np.float64]
 

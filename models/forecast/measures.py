@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coldaisle.expected import LEVELS
+
 Floats = NDArray[np.float64]
 
-LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
-"""The quantiles that every forecaster here gives: the median, and bands of 80 % and 98 %."""
 _MEDIAN = LEVELS.index(0.5)
 
 

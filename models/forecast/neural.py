@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import SECOND
 from coldaisle.errors import ConfigError, Permanent
+from coldaisle.expected import LEVELS
 from models.artefact import Card, version_of
-from models.forecast.measures import LEVELS
 from models.forecast.windows import (
     CLUES,
     USUAL_CLUES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.forecast.measures import LEVELS
+from coldaisle.expected import LEVELS
 from models.forecast.time_to_limit import Crossing
 
 Floats = NDArray[np.float64]

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import MINUTE, SECOND
 from coldaisle.errors import ConfigError
+from coldaisle.expected import LEVELS
 from coldaisle.state import Kept, State, nested
 from models.artefact import Card
 from models.columns import Columns
-from models.forecast.measures import LEVELS
 from models.forecast.path_crossing import crossing_of_paths
 from models.forecast.served import PathForecaster, Waiting
 

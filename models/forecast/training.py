@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import DAY, SECOND
 from coldaisle.errors import ConfigError
+from coldaisle.expected import LEVELS
 from models.artefact import Card
 from models.forecast.light import LightForecaster
-from models.forecast.measures import LEVELS, Quality, SeasonalNaive, judge, naive_scale
+from models.forecast.measures import Quality, SeasonalNaive, judge, naive_scale
 from models.forecast.neural import Forecaster, Progress, train_neural
 from models.forecast.promotion import Decision, Trial, decide
 from models.forecast.windows import Table, Usual, filled, usual_of

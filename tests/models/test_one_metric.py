@@ -204,4 +204,5 @@ def test_a_sensor_that_stands_still_within_its_range_is_found(digits: int) -> No
     found = play(values, interval_seconds=300)
     for start in (1700, 2100):
         assert found.flagged[start + 25 : start + 60].all()
+        assert found.still[start + 40] == 41
     assert np.count_nonzero(found.flagged[:1700]) <= 2

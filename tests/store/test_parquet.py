@@ -16,6 +16,7 @@ from coldaisle.frame import Block
 from coldaisle.selfstats import SelfStats
 from coldaisle.series import Layout, Series, labels
 from coldaisle.store import parquet
+from coldaisle.store.lines import Rows, joined
 from coldaisle.store.parquet import ParquetStore
 from coldaisle.store.segments import Segments
 
@@ -48,6 +49,16 @@ def test_segments_lie_in_the_folder_of_their_date_and_hour_and_open_anywhere(tmp
     assert rows == [("node_power_watts", '{"node":"n0"}', 3.0)]
 
 
+def when_there_are(count: int, root: Path) -> list[Path]:
+    """Wait until a merge has left so many segments."""
+    for _ in range(1000):
+        if len(segments(root)) == count:
+            break
+        threading.Event().wait(0.01)
+    assert len(segments(root)) == count
+    return segments(root)
+
+
 def test_a_flush_after_the_hour_merges_its_segments(tmp_path: Path) -> None:
     clock = ManualClock(START)
     store = ParquetStore(tmp_path, clock)
@@ -59,11 +70,7 @@ def test_a_flush_after_the_hour_merges_its_segments(tmp_path: Path) -> None:
     assert len(segments(tmp_path)) == 4
     clock.advance(3_600)
     store.flush()
-    for _ in range(1000):
-        if len(segments(tmp_path)) == 1:
-            break
-        threading.Event().wait(0.01)
-    (merged,) = segments(tmp_path)
+    (merged,) = when_there_are(1, tmp_path)
     assert duckdb.connect().execute(f"SELECT count(*) FROM '{merged}'").fetchall() == [(3,)]
     assert values(store) == [[0.0, 1.0, 2.0]]
 
@@ -122,9 +129,70 @@ def test_nobody_waits_while_an_hour_is_merged(tmp_path: Path, monkeypatch: pytes
     assert values(store) == [[0.0, 1.0, 5.0]]
     assert len(segments(tmp_path)) == 3
     go_on.set()
+    when_there_are(2, tmp_path)
     store.close()
-    assert len(segments(tmp_path)) == 2
     assert values(ParquetStore(tmp_path, clock, read_only=True)) == [[0.0, 1.0, 5.0]]
+
+
+def test_a_merge_is_given_up_when_the_store_closes_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START))
+    for second in range(3):
+        store.write([block(START + second * SECOND, float(second))])
+        store.flush()
+    before, stop = segments(tmp_path), threading.Event()
+
+    def read_and_close(*_: object) -> Rows:
+        stop.set()
+        return joined([])
+
+    monkeypatch.setattr("coldaisle.store.segments._read", read_and_close)
+    with caplog.at_level(logging.WARNING):
+        assert Segments(tmp_path / "samples", SelfStats()).compact(START + HOUR, stop) == 0
+    assert segments(tmp_path) == before
+    assert not caplog.records
+    assert values(store) == [[0.0, 1.0, 2.0]]
+
+
+def test_an_hour_in_which_nothing_changed_is_not_looked_into_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START))
+    parts, never = Segments(tmp_path / "samples", SelfStats()), threading.Event()
+    for second in range(2):
+        store.write([block(START + second * SECOND, float(second))])
+        store.flush()
+    assert [parts.compact(START + HOUR, never) for _ in range(2)] == [1, 0]
+    with monkeypatch.context() as patch:
+        patch.setattr("coldaisle.store.segments._groups", None)
+        assert parts.compact(START + HOUR, never) == 0
+    store.write([block(START + 2 * SECOND, 2.0)])
+    store.flush()
+    assert parts.compact(START + HOUR, never) == 1
+    assert values(store) == [[0.0, 1.0, 2.0]]
+
+
+def test_a_question_that_meets_a_merge_asks_again_and_validates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ParquetStore(tmp_path, ManualClock(START))
+    for second in range(2):
+        store.write([block(START + second * SECOND, float(second))])
+        store.flush()
+    found = Segments.files
+
+    def then_merged(self: Segments, start: int, end: int) -> list[Path]:
+        files = found(self, start, end)
+        self.compact(START + HOUR, threading.Event())
+        return files
+
+    def refuse(*_: object) -> int:
+        raise AssertionError("each segment was read whole")
+
+    monkeypatch.setattr(Segments, "files", then_merged)
+    monkeypatch.setattr(Segments, "set_aside_broken", refuse)
+    assert values(store) == [[0.0, 1.0]]
 
 
 def test_another_process_reads_what_was_flushed(tmp_path: Path) -> None:

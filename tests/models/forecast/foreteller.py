@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from coldaisle.expected import LEVELS
 from models.artefact import Card
-from models.forecast.measures import LEVELS
 from models.forecast.served import Paths, Waiting
 
 SPREADS = np.array([-2.3, -1.28, 0.0, 1.28, 2.3])

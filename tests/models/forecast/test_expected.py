@@ -7,10 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from coldaisle.clock import DAY, HOUR, MINUTE, SECOND
-from coldaisle.expected import LEVELS, Expected, Past
+from coldaisle.expected import Expected, Past
 from models.forecast.expected import CHECKED, LEARNT, MOST_STEPS, STRETCH, LightExpecting
 from models.forecast.light import WARM_UP, Lasting, LightForecaster
-from models.forecast.measures import LEVELS as FORECAST_LEVELS
 
 NOW = 1_000_000 * MINUTE
 INTERVAL = 10 * SECOND
@@ -26,10 +25,6 @@ def told(values: NDArray[np.float64], shown: int = HOUR, ahead: int = HOUR // 4,
 
 def walk(seed: int, count: int = 900) -> NDArray[np.float64]:
     return np.asarray(60.0 + np.cumsum(np.random.default_rng(seed).normal(0.0, 0.2, count)))
-
-
-def test_the_quantiles_are_those_of_the_forecaster() -> None:
-    assert LEVELS == FORECAST_LEVELS
 
 
 def test_what_is_told_of_a_moment_depends_on_nothing_from_then_on() -> None:

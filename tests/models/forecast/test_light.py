@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from coldaisle.clock import HOUR
+from coldaisle.expected import LEVELS
 from models.forecast.light import WARM_UP, LightForecaster
-from models.forecast.measures import LEVELS, SeasonalNaive, judge, naive_scale
+from models.forecast.measures import SeasonalNaive, judge, naive_scale
 
 Floats = NDArray[np.float64]
 HORIZON = 24

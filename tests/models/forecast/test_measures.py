@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.forecast.measures import LEVELS, SeasonalNaive, judge, naive_scale, weighted_quantile_loss
+from coldaisle.expected import LEVELS
+from models.forecast.measures import SeasonalNaive, judge, naive_scale, weighted_quantile_loss
 
 
 def test_the_seasonal_naive_forecast_has_a_mase_of_one_in_its_own_past() -> None:

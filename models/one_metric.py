@@ -38,7 +38,7 @@ HOLD_ROWS = 10
 """For so many rows after one below the threshold, this many times the threshold is enough (hysteresis)."""
 POINT_VIEWS = 4
 """The first ones see one row or few; the others a window, which holds an anomaly for long after its end."""
-FROZEN_WEIGHT = 0.4
+FROZEN_WEIGHT = 0.5
 """How much of the statistic a decade of standing still is worth: it speaks alone, where no other view sees anything."""
 LIVELY_DECADES = 0.5
 """A row that only continues an anomaly is flagged if a view of single rows finds it at least so rare."""

@@ -179,6 +179,13 @@ def test_a_single_metric_is_scored_as_well(tmp_path: Path) -> None:
     assert (scored["is_anomaly"][FAULT] == 1).any()
 
 
+def test_a_sensor_that_stands_still_is_explained_as_such(tmp_path: Path) -> None:
+    frame = table(fault=False)[["time", "power_watts"]]
+    frame.loc[FAULT.start : FAULT.start + 19, "power_watts"] = float(frame["power_watts"].median())
+    scored = answer(score(tmp_path, save(frame, tmp_path / "a.csv")) / "a.csv")
+    assert scored["explanation"][FAULT.start + 11].startswith("power_watts has stood still at 498.9 for 12 rows")
+
+
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """Return the one line with which the command refused, having written nothing."""
     before = sorted(tmp_path.rglob("*"))

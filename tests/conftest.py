@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.influx_server import InfluxProcess
+from tests.together import pytest_collection_finish, pytest_configure_node, pytest_xdist_make_scheduler
 
 if TYPE_CHECKING:
     from tests.integration.kafka_server import KafkaServer
+
+__all__ = ["pytest_collection_finish", "pytest_configure_node", "pytest_xdist_make_scheduler"]
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,7 @@ def items() -> Any:
     return [SimpleNamespace(nodeid=nodeid, iter_markers=marks(names)) for nodeid, names in LISTED]
 
 
-def test_those_of_a_group_go_together_and_all_others_with_their_file(
-    items: Any, tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
+def test_those_of_a_group_go_together_and_all_others_with_their_file(items: Any, tmp_path: Path) -> None:
     path = tmp_path / "groups.json"
     session: Any = SimpleNamespace(items=items, config=SimpleNamespace(workerinput={INPUT: str(path)}))
     pytest_collection_finish(session)

@@ -44,6 +44,7 @@ def test_without_rules_a_lost_gpu_is_told_by_nobody(
     assert told["only_before"][0]["severity"] in ("page", "ticket")
 
 
+@pytest.mark.slow
 def test_the_text_counts_both_sides_and_ends_with_a_verdict(hall: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", str(hall), "--budget", "0.5", "--quiet"]) == 0
     text = capsys.readouterr().out

@@ -29,6 +29,7 @@ def test_a_fleet_of_one_seed_is_always_the_same() -> None:
     assert Fleet(5, seed=3).messages(4) == Fleet(5, seed=3).messages(4)
 
 
+@pytest.mark.slow
 def test_the_figures_are_positive_and_a_budget_says_whether_it_is_met(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

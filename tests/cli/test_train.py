@@ -45,6 +45,7 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_forest_learns_from_a_recording_and_is_stored_with_what_was_measured(
     hall: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], as_fast_as_others: list[int]
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 
 import numpy as np
 import pytest
@@ -35,6 +37,7 @@ def traits(count: int = SERIES, group_of: int = 6) -> Traits:
     return Traits(np.zeros(count, np.int8), np.zeros(count, np.int32), groups)
 
 
+@cache
 def stream(length: int = LIFE, seed: int = 3) -> list[Batch]:
     """Normal life: a level of its own for each series, noise, one sample every ten seconds."""
     random = np.random.default_rng(seed)
@@ -59,10 +62,16 @@ def admitted(make: Callable[[], Detector]) -> Detector:
     return detector
 
 
-def trained(make: Callable[[], Detector]) -> Detector:
+@cache
+def _trained(make: Callable[[], Detector]) -> Detector:
     detector = admitted(make)
     teach(detector, stream())
     return detector
+
+
+def trained(make: Callable[[], Detector]) -> Detector:
+    """Return a detector of one's own that has lived through the stream; all checks of a kind share that life."""
+    return deepcopy(_trained(make))
 
 
 def shifted(batch: Batch, series: int, by: float) -> Batch:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,14 @@ def live(forests: Forests, first: int, last: int) -> None:
     for tick in range(first, last):
         forests.move(START + tick * STEP)
         forests.learn(rows(tick), START + tick * STEP)
+
+
+@cache
+def lived(ticks: int) -> Forests:
+    """Return what has lived so long without a cut: look, do not let it live on."""
+    forests = Forests()
+    live(forests, 0, ticks)
+    return forests
 
 
 def asked() -> EntityRows:
@@ -65,8 +75,7 @@ def test_the_same_life_grows_the_same_forest() -> None:
 
 @pytest.mark.parametrize("stop", [30, 61, 70])
 def test_a_snapshot_is_gone_on_from_exactly(stop: int) -> None:
-    whole, before, after = Forests(), Forests(), Forests()
-    live(whole, 0, 110)
+    whole, before, after = lived(110), Forests(), Forests()
     live(before, 0, stop)
     kept = Snapshot.from_bytes(Snapshot("court", 1, 0, {}, {"forests": before.state()}).to_bytes(), "court", 1)
     after.restore(kept.parts["forests"])
@@ -79,8 +88,7 @@ def test_a_snapshot_is_gone_on_from_exactly(stop: int) -> None:
 
 
 def test_a_kind_that_was_trained_is_not_grown_and_takes_nothing_old_back() -> None:
-    before = Forests()
-    live(before, 0, 65)
+    before = lived(65)
     trained = Forest(train_forest(np.concatenate([rows(n).values for n in range(40)]), FEATURES, 1), "2026-trained")
     forests = Forests({"gpu": trained})
     forests.restore(before.state())
@@ -99,9 +107,7 @@ def test_life_too_short_of_features_grows_nothing_and_does_not_fail() -> None:
 
 
 def test_a_damaged_snapshot_is_refused() -> None:
-    forests = Forests()
-    live(forests, 0, 65)
-    state = forests.state()
+    state = lived(65).state()
     left = state["forest/gpu/left"].copy()
     left[0] = 0
     with pytest.raises(Permanent, match="isolation forest"):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ def rows(seed: int, count: int = 1500, spread: float = 1.0) -> NDArray[np.float3
     return np.random.default_rng(seed).normal(0, spread, (count, 4)).astype(np.float32)
 
 
+@cache
 def forest(seed: int = 0, spread: float = 1.0) -> Forest:
     return Forest(train_forest(rows(seed, spread=spread), FEATURES, seed), f"v{seed}")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ def sklearn_of(values: NDArray[np.float32], seed: int, trees: int, samples: int)
     return IsolationForest(n_estimators=trees, max_samples=samples, random_state=seed).fit(values)
 
 
-def trained(seed: int = 0) -> Forest:
-    return Forest(train_forest(life(), NAMES, seed, trees=50), "v1")
+@cache
+def trained() -> Forest:
+    return Forest(train_forest(life(), NAMES, 0, trees=50), "v1")
 
 
-FOREST = trained()
-SMALL = train_forest(life(600), NAMES, 0, trees=3).trees
+@cache
+def small() -> Trees:
+    return train_forest(life(600), NAMES, 0, trees=3).trees
 
 
 def stored(folder: Path) -> tuple[Path, Card]:
@@ -94,7 +97,7 @@ def test_a_row_on_a_threshold_goes_where_scikit_learn_sends_it() -> None:
 
 def test_scoring_is_pure_and_leaves_numpy_as_it_was() -> None:
     before = np.getbufsize()
-    forest, rows = FOREST, life(1000, seed=4)
+    forest, rows = trained(), life(1000, seed=4)
     kept = rows.copy()
     first, second = forest.score(NAMES, rows), forest.score(NAMES, rows)
     np.testing.assert_array_equal(first, second)
@@ -112,7 +115,7 @@ def test_the_same_seed_gives_the_same_forest_and_another_seed_another() -> None:
 @settings(derandomize=True, deadline=None, max_examples=12)
 @given(feature=st.integers(0, len(NAMES) - 1), away=st.sampled_from([-9.0, 9.0, 30.0]), seed=st.integers(0, 50))
 def test_the_feature_that_is_planted_is_the_reason(feature: int, away: float, seed: int) -> None:
-    forest = FOREST
+    forest = trained()
     row = life(1, seed + 100) * 0.5
     row[0, feature] = away
     told = forest.reasons(NAMES, row)[0]
@@ -124,7 +127,7 @@ def test_the_feature_that_is_planted_is_the_reason(feature: int, away: float, se
 def test_two_planted_features_are_the_first_two_reasons() -> None:
     row = np.zeros((1, len(NAMES)), np.float32)
     row[0, [1, 3]] = 8.0, -8.0
-    told = FOREST.reasons(NAMES, row)[0]
+    told = trained().reasons(NAMES, row)[0]
     assert set(np.argsort(-told)[:2].tolist()) == {1, 3}
 
 
@@ -148,7 +151,7 @@ def test_what_features_spare_adds_up_to_what_the_row_is_shorter() -> None:
 
 
 def test_an_unknown_feature_is_taken_as_expected_and_too_few_give_no_opinion() -> None:
-    forest = FOREST
+    forest = trained()
     rows = life(3, seed=2)
     rows[0, 2] = np.nan
     rows[1, :3] = np.nan
@@ -166,7 +169,7 @@ def test_what_is_not_finite_is_cut_and_not_passed_on() -> None:
 
 
 def test_features_may_stand_in_another_order_or_among_others() -> None:
-    forest, rows = FOREST, life(50, seed=6)
+    forest, rows = trained(), life(50, seed=6)
     names = ("new_metric/peers", *reversed(NAMES))
     wider = np.concatenate([np.full((50, 1), 60.0, np.float32), rows[:, ::-1]], axis=1)
     np.testing.assert_array_equal(forest.score(names, wider), forest.score(NAMES, rows))
@@ -176,7 +179,7 @@ def test_features_may_stand_in_another_order_or_among_others() -> None:
 
 
 def test_strange_rows_score_above_usual_ones() -> None:
-    forest = FOREST
+    forest = trained()
     usual, strange = life(500, seed=11), np.zeros((1, len(NAMES)), np.float32)
     strange[0, :4] = 6.0, -6.0, 5.0, -5.0
     assert forest.score(NAMES, strange)[0] > np.quantile(forest.score(NAMES, usual), 0.999)
@@ -275,7 +278,7 @@ def test_arrays_that_are_no_trees_are_refused() -> None:
 @settings(derandomize=True, deadline=None, max_examples=30)
 @given(data=st.data())
 def test_whatever_arrays_hold_they_are_refused_or_served(data: st.DataObject) -> None:
-    trees = SMALL
+    trees = small()
     arrays = {name: array.copy() for name, array in trees.arrays().items()}
     for _ in range(data.draw(st.integers(1, 4))):
         name = data.draw(st.sampled_from(sorted(arrays)))

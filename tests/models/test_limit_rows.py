@@ -14,8 +14,8 @@ POWER = "gpu_power_watts"
 LIMIT = (35.0, True)
 
 
-def rising(seed: int, minutes: int = 140) -> list[float]:
-    return list(24.0 + 0.08 * np.arange(minutes) + np.random.default_rng(seed).normal(0, 0.2, minutes))
+def rising(seed: int, minutes: int = 75) -> list[float]:
+    return list(24.0 + 0.15 * np.arange(minutes) + np.random.default_rng(seed).normal(0, 0.2, minutes))
 
 
 def rows(warner: LimitWarning) -> list[int]:
@@ -48,7 +48,7 @@ def test_only_series_with_a_limit_have_a_row_and_say_what_they_would_say_alone()
 def test_a_row_given_back_is_given_to_another_who_begins_anew() -> None:
     warner = LimitWarning()
     place = Place(warner, [(INLET, 0, 0), (INLET, 1, 0), (INLET, 2, 0)], {0: LIMIT, 1: LIMIT})
-    for value in rising(2, 100):
+    for value in rising(2, 50):
         place.look([value, 22.0, 22.0])
     give(place, {1: LIMIT, 2: LIMIT})  # the series of slot 0 is gone, one in slot 2 has come
     warner.reset(np.array([2]))
@@ -61,7 +61,7 @@ def test_a_row_given_back_is_given_to_another_who_begins_anew() -> None:
 def test_a_slot_that_begins_anew_forgets_what_was_learnt_in_it() -> None:
     warner = LimitWarning()
     place = Place(warner, [(INLET, 0, 0)], {0: LIMIT})
-    for value in rising(4, 100):
+    for value in rising(4, 60):
         place.look([value], broken=(0,) if value > 31.0 else ())
     warner.reset(np.array([0]))
     fresh = Place(LimitWarning(), [(INLET, 0, 0)], {0: LIMIT})
@@ -71,7 +71,7 @@ def test_a_slot_that_begins_anew_forgets_what_was_learnt_in_it() -> None:
 def test_rows_are_taken_back_as_they_were() -> None:
     places = [Place(LimitWarning(), [(INLET, n, 0) for n in range(3)], {0: LIMIT, 2: LIMIT}) for _ in range(2)]
     first, second = places
-    for value in rising(6, 90):
+    for value in rising(6, 50):
         first.look([value, 20.0, 26.0])
     give(first, {1: LIMIT, 2: LIMIT})
     first.warner.reset(np.array([1]))
@@ -80,7 +80,7 @@ def test_rows_are_taken_back_as_they_were() -> None:
     second.minutes = first.minutes
     give(second, {1: LIMIT, 2: LIMIT})
     views = [
-        [said(place.look([float("nan"), value, value + 2.0])) for value in rising(7, 100)] for place in (first, second)
+        [said(place.look([float("nan"), value, value + 2.0])) for value in rising(7, 60)] for place in (first, second)
     ]
     assert views[0] == views[1]
     states = [place.warner.state() for place in (first, second)]

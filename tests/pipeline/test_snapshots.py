@@ -54,6 +54,7 @@ def story(seed: int) -> tuple[list[Moment], list[Anomaly], bytes]:
     return moments, found, saved(scorer)
 
 
+@pytest.mark.slow
 def test_the_hall_is_eventful_enough_to_prove_something() -> None:
     _, found, _ = story(1)
     rules = {each.rule for each in found}
@@ -64,7 +65,8 @@ def test_the_hall_is_eventful_enough_to_prove_something() -> None:
     assert {each.phase for each in found} == set(Phase)
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 def test_kept_all_the_time_and_cut_now_and_then_it_finds_and_remembers_the_same_to_the_last_bit(seed: int) -> None:
     moments, expected, memory = story(seed)
     # At any moment, and within the first and the last ones too: before the first nothing is known yet.
@@ -83,11 +85,11 @@ def test_kept_all_the_time_and_cut_now_and_then_it_finds_and_remembers_the_same_
 
 @pytest.mark.slow
 def test_both_stages_cut_at_different_moments_find_the_same_and_remember_the_same() -> None:
-    moments, _, _ = story(1)
+    moments = Hall(1).moments(160)
     whole, cut = Stages(), Stages()
     expected: list[Anomaly] = []
     found: list[Anomaly] = []
-    for number, moment in enumerate(moments[:160]):
+    for number, moment in enumerate(moments):
         expected += whole.feed(number, moment)
         found += cut.feed(number, moment)
         if number % 17 == 5:
@@ -101,7 +103,7 @@ def test_both_stages_cut_at_different_moments_find_the_same_and_remember_the_sam
 
 def test_what_is_kept_does_not_change_while_the_engine_goes_on() -> None:
     scorer = engine()
-    moments, _, _ = story(1)
+    moments = list(Hall(1).moments(80))
     for moment in moments[:40]:
         feed(scorer, moment)
     kept = collect_state(parts_of(scorer))

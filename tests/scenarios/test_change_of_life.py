@@ -132,6 +132,7 @@ def noise(about: Anomaly, now: int) -> Incident:
     return incident.resolved(now, "ada", ResolveReason.NOISE)
 
 
+@pytest.mark.slow
 def test_jobs_that_end_start_and_grow_are_nobodys_fault() -> None:
     hall = at_work(30)
     hall.job("a", "end", NODES)
@@ -166,6 +167,7 @@ def test_a_gpu_four_degrees_hotter_is_found_within_minutes_and_beside_its_siblin
     assert "above its 15 siblings" in found[0][1].explanation
 
 
+@pytest.mark.slow
 def test_a_slow_fault_is_not_forgotten_when_its_job_starts_again() -> None:
     hall = at_work()
     assert {each.entity for _, each in hall.live(25, hotter(6, 6.0))} == {"gpu/GPU-n1-2"}
@@ -180,6 +182,7 @@ def test_a_slow_fault_is_not_forgotten_when_its_job_starts_again() -> None:
     assert {each.entity for each in open_now.values()} == {"gpu/GPU-n1-2"}
 
 
+@pytest.mark.slow
 def test_what_creeps_in_over_hours_is_found() -> None:
     hall = at_work()
 

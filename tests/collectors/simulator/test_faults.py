@@ -10,7 +10,7 @@ import pytest
 from coldaisle.topology import Topology, kind_of
 from collectors.simulator.config import FaultPlan
 from collectors.simulator.faults import FAULTS, LOCAL, PLAIN, SHARES
-from tests.collectors.simulator.played import Played, Table, play, play_fault
+from tests.collectors.simulator.played import SHORT, SHORT_ONSET, Played, Table, play, play_fault, play_short
 
 ONSET = 60
 
@@ -45,9 +45,10 @@ def test_there_are_twenty_three_kinds_and_every_one_has_its_share() -> None:
     assert FAULTS.keys() > PLAIN
 
 
+@pytest.mark.xdist_group("every_fault")
 @pytest.mark.parametrize("kind", sorted(FAULTS))
 def test_the_truth_names_entities_that_exist(kind: str) -> None:
-    played = play_fault(kind, 10, after=5)
+    played = play_short(kind)
     truth, topology = played.truth, played.simulator.topology()
     jobs = {dict(event.labels)["job"] for _, event in played.events if event.kind == "job"}
     jobs |= {job.name for job in topology.of_kind("job")}
@@ -58,7 +59,7 @@ def test_the_truth_names_entities_that_exist(kind: str) -> None:
         assert entity in topology or entity.partition("/")[2] in jobs
     assert truth.severity == FAULTS[kind].severity.value
     assert truth.end is not None
-    assert truth.end > truth.start == played.simulator.config.start_ns + 5 * 10**9
+    assert truth.end > truth.start == played.simulator.config.start_ns + SHORT_ONSET * 10**9
 
 
 def test_dead_fans_heat_gpus_which_throttle_and_slow_the_job() -> None:
@@ -310,9 +311,10 @@ def test_a_bad_sensor_says_nan_nonsense_and_the_truth_by_turns() -> None:
     assert not np.isnan(nowhere_else[0][nowhere_else[1]]).any()
 
 
+@pytest.mark.xdist_group("every_fault")
 @pytest.mark.parametrize("kind", sorted(LOCAL - {"pump_wear"}))  # coolant touches everything in its row
 def test_a_local_fault_moves_nothing_but_what_its_truth_names(kind: str) -> None:
-    base, struck = play(70), play_fault(kind, 70, after=ONSET)
+    base, struck = play(SHORT), play_short(kind)
     named = {struck.truth.entity, *struck.truth.affected}
     topology: Topology = struck.simulator.topology()
     for column, series in enumerate(struck.simulator.layout.series):

@@ -249,6 +249,7 @@ def test_findings_announced_again_change_nothing() -> None:
     same(expected, undisturbed(twice, MemoryIncidentStore()))
 
 
+@pytest.mark.slow
 def test_what_arrives_up_to_a_second_later_in_another_order_changes_nothing() -> None:
     log = night(12)
     expected = undisturbed(log, MemoryIncidentStore())
@@ -280,6 +281,7 @@ def test_one_decides_and_another_takes_over_when_it_is_gone() -> None:
     assert max(gaps) <= 6.5
 
 
+@pytest.mark.slow
 def test_a_process_that_was_stopped_for_long_writes_nothing_when_it_wakes() -> None:
     log, clock, store = night(14), ManualClock(START), MemoryIncidentStore()
     expected = undisturbed(log, MemoryIncidentStore())
@@ -302,6 +304,7 @@ def test_a_process_that_was_stopped_for_long_writes_nothing_when_it_wakes() -> N
     same(expected, picture(store))
 
 
+@pytest.mark.slow
 def test_what_one_orderly_end_leaves_the_next_start_takes_up() -> None:
     log, clock, store = night(15), ManualClock(START), MemoryIncidentStore()
     expected = undisturbed(log, MemoryIncidentStore())

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.xdist_group("backtest")  # one hall for all of them
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quarter of an hour of four nodes, a GPU gone in it."""
+    """Nine minutes of four nodes, a GPU gone in it."""
     path = tmp_path_factory.mktemp("backtest") / "hall"
-    faults = [{"kind": "gpu_off_bus", "after_seconds": 420.0, "lasts_seconds": 300.0}]
+    faults = [{"kind": "gpu_off_bus", "after_seconds": 240.0, "lasts_seconds": 180.0}]
     config = SimulatorConfig.model_validate(
         {"rows": 1, "racks_per_row": 1, "nodes_per_rack": 4, "seed": 5, "step_seconds": 10.0, "faults": faults}
     )
     with RecordingWriter(path) as writer:
-        record(Simulator(config), 900.0, writer)
+        record(Simulator(config), 540.0, writer)
     return path
 
 

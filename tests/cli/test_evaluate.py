@@ -132,12 +132,12 @@ def test_the_interval_decides_what_a_day_is(folder: Path, capsys: pytest.Capture
 def test_a_recording_with_truth_is_judged_by_the_whole_pipeline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faults = [{"kind": "gpu_off_bus", "after_seconds": 420.0, "lasts_seconds": 200.0}]
+    faults = [{"kind": "gpu_off_bus", "after_seconds": 240.0, "lasts_seconds": 120.0}]
     config = SimulatorConfig.model_validate(
         {"rows": 1, "racks_per_row": 1, "nodes_per_rack": 2, "seed": 5, "step_seconds": 10.0, "faults": faults}
     )
     with RecordingWriter(tmp_path / "hall") as writer:
-        record(Simulator(config), 700.0, writer)
+        record(Simulator(config), 420.0, writer)
     code, out, _ = evaluated(capsys, tmp_path / "hall", "--html", tmp_path / "page.html")
     assert code == 0
     assert "recordings" in out

@@ -52,6 +52,7 @@ def test_there_is_no_opinion_before_an_hour_of_normal_life_and_one_a_minute_afte
     assert np.isfinite(forests.score(asked())).all()
 
 
+@pytest.mark.slow
 def test_forests_are_grown_again_as_life_goes_on_and_then_no_more() -> None:
     forests = Forests()
     grown = []
@@ -73,7 +74,7 @@ def test_the_same_life_grows_the_same_forest() -> None:
     np.testing.assert_array_equal(one.score(asked()), other.score(asked()))
 
 
-@pytest.mark.parametrize("stop", [30, 61, 70])
+@pytest.mark.parametrize("stop", [30, 61, pytest.param(70, marks=pytest.mark.slow)])
 def test_a_snapshot_is_gone_on_from_exactly(stop: int) -> None:
     whole, before, after = lived(110), Forests(), Forests()
     live(before, 0, stop)

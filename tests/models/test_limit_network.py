@@ -55,7 +55,7 @@ def test_what_load_moves_is_foretold_only_by_a_network_that_has_learnt_it() -> N
 
 def test_a_fault_that_no_history_holds_is_still_foretold_by_its_trend() -> None:
     with_network, alone = place(Foreteller(card((INLET,)), rises_to(24.0))), place(None)
-    line = np.concatenate([np.full(60, 24.0), 24.0 + 0.1 * np.arange(105)])
+    line = np.concatenate([np.full(30, 24.0), 24.0 + 0.12 * np.arange(88)])
     line += np.random.default_rng(1).normal(0, 0.2, len(line))
     views = [(with_network.look([value]), alone.look([value])) for value in line.tolist()]
     assert max(odds(one, "too_much") for one, _ in views) >= 0.8

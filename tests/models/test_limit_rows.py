@@ -14,8 +14,8 @@ POWER = "gpu_power_watts"
 LIMIT = (35.0, True)
 
 
-def rising(seed: int, minutes: int = 75) -> list[float]:
-    return list(24.0 + 0.15 * np.arange(minutes) + np.random.default_rng(seed).normal(0, 0.2, minutes))
+def rising(seed: int, minutes: int = 60) -> list[float]:
+    return list(24.0 + 0.19 * np.arange(minutes) + np.random.default_rng(seed).normal(0, 0.2, minutes))
 
 
 def rows(warner: LimitWarning) -> list[int]:
@@ -61,7 +61,7 @@ def test_a_row_given_back_is_given_to_another_who_begins_anew() -> None:
 def test_a_slot_that_begins_anew_forgets_what_was_learnt_in_it() -> None:
     warner = LimitWarning()
     place = Place(warner, [(INLET, 0, 0)], {0: LIMIT})
-    for value in rising(4, 60):
+    for value in rising(4):
         place.look([value], broken=(0,) if value > 31.0 else ())
     warner.reset(np.array([0]))
     fresh = Place(LimitWarning(), [(INLET, 0, 0)], {0: LIMIT})

@@ -36,7 +36,7 @@ def test_a_flow_that_falls_to_its_lower_limit_is_foretold() -> None:
 
 
 def test_what_stands_near_its_limit_or_leaves_it_is_not_foretold() -> None:
-    for line in (np.full(120, 34.2), 34.5 - 0.01 * np.arange(120)):
+    for line in (np.full(80, 34.2), 34.5 - 0.015 * np.arange(80)):
         place = Place(LimitWarning(), [(INLET, 0, 0)], {0: (35.0, True)})
         assert all(odds(place.look([value]), "too_much") < 0.8 for value in noisy(line, 3, 0.2))
 
@@ -57,9 +57,9 @@ def test_what_load_moves_is_left_to_others() -> None:
 
 def test_a_state_taken_back_says_the_same() -> None:
     first, second = (Place(LimitWarning(), [(INLET, 0, 0)], {0: (35.0, True)}) for _ in range(2))
-    values = noisy(24.0 + 0.08 * np.arange(120), 4, 0.05)
-    for value in values[:70]:
+    values = noisy(24.0 + 0.12 * np.arange(80), 4, 0.05)
+    for value in values[:45]:
         first.look([value])
     second.warner.restore(first.warner.state())
     second.minutes = first.minutes
-    assert [second.look([value]) for value in values[70:]] == [first.look([value]) for value in values[70:]]
+    assert [second.look([value]) for value in values[45:]] == [first.look([value]) for value in values[45:]]

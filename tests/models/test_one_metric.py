@@ -86,6 +86,7 @@ def test_a_trend_is_no_anomaly() -> None:
     assert play(np.arange(ROWS) * 0.01 + noise(0.5)).flagged.sum() == 0
 
 
+@pytest.mark.slow
 def test_noise_keeps_to_the_budget() -> None:
     false = [
         np.diff(play(noise(1.0, 3000, seed)).flagged.astype(np.int8), prepend=0).clip(0).sum() for seed in range(4)

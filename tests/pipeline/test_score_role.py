@@ -121,6 +121,7 @@ def test_members_that_come_and_go_change_nothing() -> None:
     assert len(site.members) == 1
 
 
+@pytest.mark.slow
 def test_output_that_the_bus_did_not_keep_is_made_again() -> None:
     site = Site()
     member = site.join()

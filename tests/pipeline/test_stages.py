@@ -75,7 +75,7 @@ def test_two_stages_find_what_one_engine_finds() -> None:
     assert run(1, 1) == alone
 
 
-@pytest.mark.parametrize(("watches", "courts"), [(2, 1), (3, 4), (4, 8)])
+@pytest.mark.parametrize(("watches", "courts"), [(2, 1), (3, 4), pytest.param(4, 8, marks=pytest.mark.slow)])
 def test_peers_that_span_partitions_are_judged_as_in_one_engine(watches: int, courts: int) -> None:
     assert run(watches, courts) == one_engine()
 

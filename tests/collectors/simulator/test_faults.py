@@ -25,9 +25,9 @@ def node_of(played: Played) -> str:
     return found[0].partition("/")[2]
 
 
-def rise(values: Table, last: int = 20) -> float:
+def rise(values: Table, last: int = 20, step_seconds: int = 1) -> float:
     """Return the mean of the last steps less the mean before the onset."""
-    return float(np.nanmean(values[-last:]) - np.nanmean(values[: ONSET - 1]))
+    return float(np.nanmean(values[-last:]) - np.nanmean(values[: ONSET // step_seconds - 1]))
 
 
 def xids(played: Played, gpu: str | None = None) -> list[str]:
@@ -63,41 +63,41 @@ def test_the_truth_names_entities_that_exist(kind: str) -> None:
 
 
 def test_dead_fans_heat_gpus_which_throttle_and_slow_the_job() -> None:
-    played = play_fault("fan_failure", 300, after=ONSET)
+    played = play_fault("fan_failure", 300, after=ONSET, step_seconds=3)
     node = name(played)
     assert (played.columns("node_fan_speed_rpm", node=node)[-1] == 0).sum() == 3
-    assert rise(played.columns("gpu_temperature_celsius", node=node)) > 8
+    assert rise(played.columns("gpu_temperature_celsius", node=node), step_seconds=3) > 8
     assert played.columns("gpu_throttle_thermal_seconds_total", node=node)[-1].max() > 60
-    assert rise(played.one("node_job_step_seconds", node=node)) > 0.01
+    assert rise(played.one("node_job_step_seconds", node=node), step_seconds=3) > 0.01
 
 
 def test_a_blocked_cold_plate_slowly_heats_one_gpu() -> None:
-    played = play_fault("blocked_cold_plate", 1500, after=ONSET, step_seconds=5)
-    before = slice(0, ONSET // 5 - 1)
+    played = play_fault("blocked_cold_plate", 1500, after=ONSET, step_seconds=10)
+    before = slice(0, ONSET // 10 - 1)
     own = played.one("gpu_temperature_celsius", gpu=name(played))
     all_of_node = played.columns("gpu_temperature_celsius", node=node_of(played))
     assert np.mean(own[-10:]) - np.mean(own[before]) > 20
-    assert np.mean(own[20:24]) - np.mean(own[before]) < 8
+    assert np.mean(own[10:12]) - np.mean(own[before]) < 8
     assert abs(np.median(all_of_node[-10:]) - np.median(all_of_node[before])) < 4
 
 
 def test_worn_fans_turn_ever_slower_than_their_neighbours() -> None:
-    played = play_fault("fan_wear", 1100, after=ONSET, step_seconds=5)
+    played = play_fault("fan_wear", 1100, after=ONSET, step_seconds=10)
     speeds = played.columns("node_fan_speed_rpm", node=name(played))
     assert speeds[-1, :3].max() < 0.6 * speeds[-1, 3:].min()
-    assert speeds[20, :3].min() > 0.9 * speeds[20, 3:].max()
+    assert speeds[10, :3].min() > 0.9 * speeds[10, 3:].max()
 
 
 def test_a_clogged_filter_makes_fans_turn_faster_for_the_same_heat() -> None:
-    played = play_fault("filter_clogging", 1100, after=ONSET, step_seconds=5)
+    played = play_fault("filter_clogging", 1100, after=ONSET, step_seconds=10)
     node = name(played)
-    assert rise(played.columns("gpu_temperature_celsius", node=node)) > 2
+    assert rise(played.columns("gpu_temperature_celsius", node=node), 10, 10) > 2
     fans = played.columns("node_fan_speed_rpm", node=node)
-    assert np.mean(fans[-10:]) > 1.05 * np.mean(fans[: ONSET // 5 - 1])
+    assert np.mean(fans[-10:]) > 1.05 * np.mean(fans[: ONSET // 10 - 1])
 
 
 def test_coolant_is_lost_by_one_node_alone() -> None:
-    played = play_fault("coolant_loss", 1100, after=ONSET, step_seconds=5)
+    played = play_fault("coolant_loss", 1100, after=ONSET, step_seconds=10)
     flow = played.one("node_coolant_flow_litres_per_minute", node=name(played))
     assert 0.45 < flow[-1] / flow[5] < 0.55
     of_all = played.columns("node_coolant_flow_litres_per_minute")
@@ -138,19 +138,19 @@ def test_a_failing_cooling_unit_warms_its_row(unit: str) -> None:
 
 
 def test_a_worn_pump_slowly_loses_flow() -> None:
-    played = play_fault("pump_wear", 1300, after=ONSET, step_seconds=5)
+    played = play_fault("pump_wear", 1300, after=ONSET, step_seconds=10)
     flow = played.one("cdu_flow_litres_per_minute", cdu=name(played))
     assert flow[-1] < 0.65 * flow[5]
-    assert flow[24] > 0.95 * flow[5]
+    assert flow[12] > 0.95 * flow[5]
     node = played.one("node_coolant_flow_litres_per_minute", node=node_of(played))
     assert node[-1] < 0.65 * node[5]
 
 
 def test_a_loose_pad_heats_memory_and_not_the_core() -> None:
-    played = play_fault("memory_overheating", 300, after=ONSET)
+    played = play_fault("memory_overheating", 300, after=ONSET, step_seconds=3)
     gpu = name(played)
-    assert rise(played.one("gpu_memory_temperature_celsius", gpu=gpu)) > 10
-    assert rise(played.one("gpu_temperature_celsius", gpu=gpu)) < 3
+    assert rise(played.one("gpu_memory_temperature_celsius", gpu=gpu), step_seconds=3) > 10
+    assert rise(played.one("gpu_temperature_celsius", gpu=gpu), step_seconds=3) < 3
 
 
 def test_a_lost_feed_darkens_its_supplies_and_doubles_the_other() -> None:
@@ -317,6 +317,7 @@ def test_a_local_fault_moves_nothing_but_what_its_truth_names(kind: str) -> None
     base, struck = play(SHORT), play_short(kind)
     named = {struck.truth.entity, *struck.truth.affected}
     topology: Topology = struck.simulator.topology()
-    for column, series in enumerate(struck.simulator.layout.series):
-        same = np.array_equal(base.table[:, column], struck.table[:, column], equal_nan=True)
-        assert same or topology.entity_of(series.labels) in named, series
+    same = (base.table == struck.table) | (np.isnan(base.table) & np.isnan(struck.table))
+    for column in np.flatnonzero(~same.all(axis=0)):
+        series = struck.simulator.layout.series[column]
+        assert topology.entity_of(series.labels) in named, series

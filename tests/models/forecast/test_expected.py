@@ -17,10 +17,17 @@ INTERVAL = 10 * SECOND
 
 def told(values: NDArray[np.float64], shown: int = HOUR, ahead: int = HOUR // 4, interval: int = INTERVAL) -> Expected:
     """Return what was expected of ``values``, the last of which came at NOW, in the last ``shown`` ns."""
-    times = NOW - interval * np.arange(len(values) - 1, -1, -1)
+    return told_together(values[None], shown, ahead, interval)[0]
+
+
+def told_together(
+    lives: NDArray[np.float64], shown: int = HOUR, ahead: int = HOUR // 4, interval: int = INTERVAL
+) -> list[Expected]:
+    """Return what was expected of each of ``lives`` [series, samples]."""
+    times = NOW - interval * np.arange(lives.shape[1] - 1, -1, -1)
     forecaster, inside = LightExpecting(), times >= NOW - shown
-    plan = forecaster.plan([Past(times[inside], values[inside])], NOW - shown, NOW)
-    return forecaster.expected([Past(times, values)], plan, NOW - shown, NOW, ahead)[0]
+    plan = forecaster.plan([Past(times[inside], values[inside]) for values in lives], NOW - shown, NOW)
+    return forecaster.expected([Past(times, values) for values in lives], plan, NOW - shown, NOW, ahead)
 
 
 def walk(seed: int, count: int = 900) -> NDArray[np.float64]:
@@ -43,11 +50,9 @@ def test_what_is_told_of_a_moment_depends_on_nothing_from_then_on() -> None:
 
 
 def test_the_bands_hold_what_they_promise_before_and_ahead() -> None:
-    random, inside, beyond = np.random.default_rng(2), [], []
-    for kind in ("noise", "walk") * 8:
-        steps = random.normal(0.0, 1.0, 1000)
-        values = 60.0 + (np.cumsum(steps) if kind == "walk" else steps)
-        one = told(values[:900])
+    steps, inside, beyond = np.random.default_rng(2).normal(0.0, 1.0, (16, 1000)), [], []
+    lives = 60.0 + np.where(np.arange(16)[:, None] % 2, np.cumsum(steps, axis=1), steps)  # noise and walks by turns
+    for values, one in zip(lives, told_together(lives[:, :900]), strict=True):
         low, high, seen = one.quantiles[:, 1], one.quantiles[:, 3], one.observed
         inside.append(np.mean(((seen >= low) & (seen <= high))[: one.ahead]))
         came = values[899 + ((one.timestamps[one.ahead :] - NOW) // INTERVAL)]

@@ -70,6 +70,7 @@ def test_the_bands_keep_their_promise_for_walks_and_for_noise() -> None:
         assert quality.coverage_98 > 0.95
 
 
+@pytest.mark.slow
 def test_the_bands_widen_when_life_gets_wilder_and_hold_again() -> None:
     values = np.random.default_rng(3).normal(0, 1, (20, 900)) * np.where(np.arange(900) < 300, 1.0, 4.0)
     truth, said = _told(values, 700)

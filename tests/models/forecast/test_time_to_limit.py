@@ -73,7 +73,7 @@ def _ramps(random: np.random.Generator, series: int, steps: int) -> tuple[Floats
     return level, level + scale * random.normal(size=level.shape), scale * 10 ** random.uniform(0.7, 2, series)
 
 
-@pytest.mark.parametrize("kind", [_walks, _ramps])
+@pytest.mark.parametrize("kind", [pytest.param(_walks, marks=pytest.mark.slow), _ramps])
 def test_within_so_many_minutes_comes_true_as_often_as_said(kind: object) -> None:
     assert callable(kind)
     steps, series, step_seconds = 300, 400, 30.0

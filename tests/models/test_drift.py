@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -67,6 +68,7 @@ def test_a_whole_group_that_moves_gives_no_score() -> None:
     assert np.nanmax(np.abs(play(drift(), rows))) < 8.0
 
 
+@pytest.mark.slow
 def test_what_creeps_in_slower_than_it_is_learnt_adds_up() -> None:
     rows = job(2400)
     rows[300:, 7] += np.minimum(np.arange(2100) / 2100.0, 1.0) * 60.0

@@ -74,7 +74,7 @@ def test_a_counter_that_begins_anew_says_that_its_gpu_was_reset() -> None:
     assert place.look([0.0, 5.0]).begun_anew == (3,)
 
 
-@pytest.mark.parametrize("fan", FANS)
+@pytest.mark.parametrize("fan", [FANS[0], *(pytest.param(fan, marks=pytest.mark.slow) for fan in FANS[1:])])
 def test_a_fan_that_turns_ever_slower_than_its_siblings_is_foretold_before_it_fails(fan: str) -> None:
     rng = np.random.default_rng(2)
     place = Place(EarlyWarning(), [(fan, 0, number) for number in range(6)])

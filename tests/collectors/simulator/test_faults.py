@@ -71,6 +71,7 @@ def test_dead_fans_heat_gpus_which_throttle_and_slow_the_job() -> None:
     assert rise(played.one("node_job_step_seconds", node=node), step_seconds=3) > 0.01
 
 
+@pytest.mark.slow
 def test_a_blocked_cold_plate_slowly_heats_one_gpu() -> None:
     played = play_fault("blocked_cold_plate", 1500, after=ONSET, step_seconds=10)
     before = slice(0, ONSET // 10 - 1)
@@ -81,6 +82,7 @@ def test_a_blocked_cold_plate_slowly_heats_one_gpu() -> None:
     assert abs(np.median(all_of_node[-10:]) - np.median(all_of_node[before])) < 4
 
 
+@pytest.mark.slow
 def test_worn_fans_turn_ever_slower_than_their_neighbours() -> None:
     played = play_fault("fan_wear", 1100, after=ONSET, step_seconds=10)
     speeds = played.columns("node_fan_speed_rpm", node=name(played))
@@ -88,6 +90,7 @@ def test_worn_fans_turn_ever_slower_than_their_neighbours() -> None:
     assert speeds[10, :3].min() > 0.9 * speeds[10, 3:].max()
 
 
+@pytest.mark.slow
 def test_a_clogged_filter_makes_fans_turn_faster_for_the_same_heat() -> None:
     played = play_fault("filter_clogging", 1100, after=ONSET, step_seconds=10)
     node = name(played)
@@ -110,6 +113,7 @@ def test_the_truth_says_when_a_fault_that_builds_up_is_full() -> None:
     assert play_fault("psu_lost", 70, after=ONSET).truth.full_at is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ecc_storm", "nvlink_errors", "optics_degrading"])
 def test_errors_that_grow_more_slowly_begin_smaller(kind: str) -> None:
     metric, of = {
@@ -124,6 +128,7 @@ def test_errors_that_grow_more_slowly_begin_smaller(kind: str) -> None:
     assert rises[1] < 0.1 * rises[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["crac/crac-A", "cdu/cdu-B"])
 def test_a_failing_cooling_unit_warms_its_row(unit: str) -> None:
     played = play_fault("cooling_unit_failure", 900, after=ONSET, entity=unit, step_seconds=5)
@@ -137,6 +142,7 @@ def test_a_failing_cooling_unit_warms_its_row(unit: str) -> None:
     assert inlet[14] - inlet[5] < 2  # it takes minutes
 
 
+@pytest.mark.slow
 def test_a_worn_pump_slowly_loses_flow() -> None:
     played = play_fault("pump_wear", 1300, after=ONSET, step_seconds=10)
     flow = played.one("cdu_flow_litres_per_minute", cdu=name(played))
@@ -221,6 +227,7 @@ def test_an_ecc_storm_begins_with_corrected_errors_and_ends_with_xid_95() -> Non
     assert played.one("gpu_remapped_rows_pending", gpu=gpu)[-1] == 1
 
 
+@pytest.mark.slow
 def test_nvlink_errors_count_up_and_are_reported() -> None:
     played = play_fault("nvlink_errors", 220, after=ONSET)
     assert xids(played, name(played)) == ["74", "74", "74"]
@@ -235,6 +242,7 @@ def test_a_narrow_pcie_link_slows_its_node() -> None:
     assert rise(played.one("node_job_step_seconds", node=node_of(played))) > 0.1
 
 
+@pytest.mark.slow
 def test_a_flapping_link_goes_down_and_up_and_says_so() -> None:
     played = play_fault("link_flapping", 240, after=ONSET, lasts=150)
     up = played.one("port_up", port=name(played))
@@ -296,6 +304,7 @@ def test_a_stuck_sensor_repeats_itself_while_its_twin_counter_goes_on() -> None:
     assert np.unique(np.diff(played.one("gpu_energy_joules_total", gpu=name(played))[ONSET:])).size > 20
 
 
+@pytest.mark.slow
 def test_a_bad_sensor_says_nan_nonsense_and_the_truth_by_turns() -> None:
     played = play_fault("sensor_bad", 260, after=ONSET)
     series = [

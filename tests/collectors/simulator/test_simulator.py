@@ -25,7 +25,7 @@ from tests.collectors.simulator.played import SHORT, SHORT_ONSET, play, play_fau
 
 def test_the_same_seed_gives_the_same_hall_and_another_seed_another() -> None:
     one, same, other = (  # each a hall of its own
-        play.__wrapped__(90, seed=seed, faults="default", first_fault_after_seconds=20, fault_rate=120)
+        play.__wrapped__(60, seed=seed, faults="default", first_fault_after_seconds=20, fault_rate=120)
         for seed in (5, 5, 6)
     )
     np.testing.assert_array_equal(one.table, same.table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from coldaisle.clock import HOUR, parse_rfc3339
 from collectors.simulator.arrivals import arrival_factor
@@ -33,6 +34,7 @@ def test_members_of_a_training_job_move_together_and_strangers_do_not() -> None:
     assert abs(across) < 0.4
 
 
+@pytest.mark.slow
 def test_checkpoints_dip_together() -> None:
     played = play(1500, rows=1, racks_per_row=2, cooling="air", step_seconds=3)
     (nodes, *_) = members(played, "train").values()
@@ -43,6 +45,7 @@ def test_checkpoints_dip_together() -> None:
     assert together > 0.8
 
 
+@pytest.mark.slow
 def test_all_wait_for_the_slowest_and_only_its_own_step_is_longer() -> None:
     played = play_fault("slow_node", 300, after=100)
     slow = played.truth.entity.partition("/")[2]

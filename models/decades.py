@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,13 +11,21 @@ Floats = NDArray[np.float64]
 
 SHARE = 0.1
 """The share of rows whose statistic the exponential tail is fitted to."""
-USUAL_START, USUAL_EXCESS = 0.8, 0.28
-"""Where that tail begins and its mean excess, for noise of many kinds (docs/detection.md)."""
-BELIEVED = 200.0
-"""That counts as much as so many rows."""
 MOST = 8.0
 """Decades that are told apart."""
 _BINS = 400
+
+
+class Usual(NamedTuple):
+    """What is known of a statistic before anything was seen."""
+
+    start: float  # where its tail begins
+    excess: float  # the mean excess beyond
+    rows: float  # as how many rows this counts
+
+
+NOISE = Usual(start=0.8, excess=0.28, rows=200.0)
+"""The decades of one metric's views, for noise of many kinds (docs/detection.md)."""
 
 
 class DecadeTail:
@@ -26,10 +36,11 @@ class DecadeTail:
     is all there is to learn, and a few hundred rows are enough. Rows forget with ``memory_rows``.
     """
 
-    def __init__(self, memory_rows: float = 20_000.0) -> None:
+    def __init__(self, memory_rows: float = 20_000.0, usual: Usual = NOISE) -> None:
         self._keep = 1.0 - 1.0 / memory_rows
         self._edges = np.arange(_BINS) * (MOST / _BINS)
-        self._counts = np.diff(_usual(np.append(self._edges, np.inf)), prepend=0.0)[1:] * -BELIEVED
+        known = _beyond(np.append(self._edges, np.inf), usual)
+        self._counts = np.diff(known, prepend=0.0)[1:] * -usual.rows
         self._fit()
 
     def tail(self, statistic: Floats) -> Floats:
@@ -59,11 +70,9 @@ class DecadeTail:
         self._excess = max(float(self._counts[first:] @ (middle - self._start)) / number, 0.1)
 
 
-def _usual(statistic: Floats) -> Floats:
-    """Return the share of noise beyond ``statistic``."""
-    start, excess = USUAL_START, USUAL_EXCESS
-    return np.asarray(
-        np.where(
-            statistic < start, 1.0 - (1.0 - SHARE) * statistic / start, SHARE * np.exp(-(statistic - start) / excess)
-        )
-    )
+def _beyond(statistic: Floats, usual: Usual) -> Floats:
+    """Return the share of usual rows beyond ``statistic``."""
+    within = 1.0 - (1.0 - SHARE) * statistic / usual.start
+    return np.asarray(np.where(
+        statistic < usual.start, within, SHARE * np.exp(-(statistic - usual.start) / usual.excess)
+    ))  # fmt: skip

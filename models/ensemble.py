@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from coldaisle.clock import SECOND
 from coldaisle.detector import surprise
-from models.budget import SECONDS_PER_DAY
+from models.budget import SECONDS_PER_DAY, threshold
+from models.entity_bonds import Bonds, Departures
 from models.entity_rarity import BRIDGED_ROWS, Rarity
-from models.entity_residuals import EntityResiduals, Residuals
+from models.entity_residuals import HALF_LIFE_ROWS, EntityResiduals, Residuals
+from models.frozen import Frozen
 from models.one_metric import OneMetric
 from models.row_findings import Findings, nothing_found, part
 
@@ -32,18 +34,28 @@ BLAME = 0.3
 """Weight of the newest row in the steps by which metrics are blamed."""
 WORTH_NAMING = 0.3
 """A metric is named beside the first one if its steps are at least this share of the first one's."""
+ALONE_SHARE = 0.5
+"""So much of the budget what is told by bonds or by a standstill alone may take; with 1.0 nothing more is found."""
+EVEN_SO = 1.0 / 200.0
+"""However large the budget is, no such row is told that is not at least as rare."""
+STILL_ROWS = 60
+"""For so many rows beyond the usual a standstill is told. A person has understood by then."""
+STILL_WEIGHT = 0.5
+"""So much a decade of a standstill counts, as for one metric: values that repeat hang together."""
 GAP_INTERVALS = 5.0
 """A pause of more than so many usual intervals is a gap: the row after it is compared with none before it."""
 
 
 class Ensemble:
     """
-    Steps and joint residuals of all metrics of one entity, multiplied, smoothed and held against its own past.
+    What all metrics of one entity do together, held against its own past: steps, what they leave unexplained, bonds.
 
     A row's statistic is the mean square of the steps times the mean square of the joint residuals: one
     alone is often wild in normal life (a job starts and all metrics step; a slow drift bends the
-    correlations), both together seldom. Scoring comes before learning, and no row looks at a later one. A
-    single metric has no others to be held against; :class:`OneMetric` judges it.
+    correlations), both together seldom. What comes away from the others without a step is told by its bonds
+    (:mod:`models.entity_bonds`), what stands still by :mod:`models.frozen`; the rarest counts. Scoring comes before
+    learning, and no row looks at a later one. A single metric has no others to be held against;
+    :class:`OneMetric` judges it.
     """
 
     def __init__(self, metrics: int, budget_events_per_day: float) -> None:
@@ -52,6 +64,9 @@ class Ensemble:
         self._alone = OneMetric(budget_events_per_day) if metrics == 1 else None
         self._residuals = EntityResiduals(metrics)
         self._rarity = Rarity()
+        self._bonds = Bonds(metrics, HALF_LIFE_ROWS)
+        self._frozen = Frozen(metrics, STILL_ROWS)
+        self._alone_limit = 0.0
         self._smooth = np.zeros(2)
         self._shares = np.zeros(metrics)
         self._rows = 0
@@ -87,20 +102,23 @@ class Ensemble:
         taught = present & (np.arange(len(values)) + self._rows >= BLOCK)
         smooth, brisk = self._smoothed(raw, taught)
         self._blame(residuals, taught, found)
-
-        height = self._rarity.height(smooth)
-        warm = (np.arange(len(values)) + self._rows >= WARM_UP) & present
-        found.tail[:] = np.where(warm, self._rarity.tail(height), np.nan)
-        found.score[:] = surprise(found.tail)
-        lively = self._rarity.height(brisk) > BRISK_HEIGHT
-        found.flagged[:] = warm & lively & (height > self._rarity.limit(self._budget))
-        self._hold(found)
         first, at = found.ranked[:, 0], np.arange(len(values))
         found.fits[:] = np.abs(residuals.change[at, first]) >= np.abs(residuals.joint[at, first])
         found.expected[:] = np.where(found.fits, residuals.before[at, first], residuals.rebuilt[at, first])
 
+        height = self._rarity.height(smooth)
+        warm = (np.arange(len(values)) + self._rows >= WARM_UP) & present
+        found.tail[:] = np.where(warm, self._rarity.tail(height), np.nan)
+        lively = self._rarity.height(brisk) > BRISK_HEIGHT
+        found.flagged[:] = warm & lively & (height > self._rarity.limit(self._budget))
+        self._hear_bonds(self._bonds.score(residuals.average), found)
+        self._hear_standstills(values, found)
+        found.score[:] = surprise(found.tail)
+        self._hold(found)
+
         self._rarity.learn(smooth[taught], int(elapsed[taught].sum()))
         self._residuals.learn()
+        self._bonds.learn()
         self._rows += len(values)
         self._pace(elapsed)
 
@@ -126,6 +144,33 @@ class Ensemble:
         found.ranked[:] = np.where(ranked < WORTH_NAMING**2 * ranked[:, :1], -1, order)
         found.ranked[:, 0] = order[:, 0]
 
+    def _hear_bonds(self, departures: Departures, found: Findings) -> None:
+        """Say what the bonds say where they are surer, and where they alone are sure enough."""
+        rows = np.flatnonzero(departures.tail < np.where(found.flagged, 0.0, found.tail))
+        found.tail[rows] = departures.tail[rows]
+        found.flagged[rows] = departures.tail[rows] < self._alone_limit
+        spreads = np.abs(departures.spreads[rows])
+        order = np.argsort(-spreads, axis=1, kind="stable")[:, : found.ranked.shape[1]]
+        ranked = np.take_along_axis(spreads, order, axis=1)
+        found.ranked[rows] = np.where(ranked < WORTH_NAMING * ranked[:, :1], -1, order)
+        found.expected[rows] = departures.expected[rows, order[:, 0]]
+        found.fits[rows] = False
+
+    def _hear_standstills(self, values: Floats, found: Findings) -> None:
+        """The same of values that stand still, where they hardly ever do."""
+        restless = self._frozen.restless()
+        decades, runs = self._frozen.see(values)
+        rarity = np.where(restless, STILL_WEIGHT * decades, 0.0)
+        longest = rarity.argmax(axis=1)
+        # As many looks as metrics, of which the rarest counts (Bonferroni).
+        tail = np.minimum(self._metrics * 10.0 ** -rarity.max(axis=1), 1.0)
+        rows = np.flatnonzero(tail < np.where(found.flagged, 0.0, found.tail))
+        found.tail[rows] = tail[rows]
+        found.flagged[rows] = tail[rows] < self._alone_limit
+        found.ranked[rows] = -1
+        found.ranked[rows, 0] = longest[rows]
+        found.still[rows] = runs[rows, longest[rows]]
+
     def _hold(self, found: Findings) -> None:
         """Blame, as long as an anomaly lasts, what it began with: what it drags along is often wilder."""
         for row in np.flatnonzero(found.flagged):
@@ -147,4 +192,6 @@ class Ensemble:
             if self._rows >= WARM_UP and self._intervals:
                 self._interval_ns = int(np.median(self._intervals))
                 self._intervals.clear()
-                self._rarity.pace(SECONDS_PER_DAY * SECOND / self._interval_ns)
+                rows_per_day = SECONDS_PER_DAY * SECOND / self._interval_ns
+                self._rarity.pace(rows_per_day)
+                self._alone_limit = min(threshold(ALONE_SHARE * self._budget, rows_per_day), EVEN_SO)

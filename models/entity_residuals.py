@@ -40,6 +40,7 @@ class Residuals(NamedTuple):
     joint: Floats  # what the components of all metrics, now and just before, leave unexplained, in its usual size
     before: Floats  # what the metric's own last rows let expect, in its unit
     rebuilt: Floats  # what the components let expect, in its unit
+    average: Floats  # of the metric's last eleven rows, this one included, in its unit; NaN where it is missing
 
 
 class EntityResiduals:
@@ -74,7 +75,7 @@ class EntityResiduals:
         level = self._stacked.distance(stacked, FARTHEST_BLAMED)[:, : self._metrics]
         return Residuals(
             np.clip(change, -FARTHEST, FARTHEST), _blame(change, level), np.where(missing, 0.0, joint),
-            fast, mean + spread * fitted,
+            fast, mean + spread * fitted, slow + SLOW * (values - slow),
         )  # fmt: skip
 
     def learn(self) -> None:

@@ -66,7 +66,7 @@ class OneMetric:
         )  # fmt: skip
         self._calibrator = TailCalibrator(len(self._views), 1, TailSettings(minimum=YOUNG, memory_ticks=20_000.0))
         self._tail = DecadeTail()
-        self._frozen = Frozen()
+        self._frozen = Frozen(1)
         self._units = np.full(len(self._views), np.nan)  # a view's usual departure, so that bins fit
         self._first: list[Floats] = [np.empty(0) for _ in self._views]
         self._past = np.empty(0)
@@ -98,7 +98,7 @@ class OneMetric:
         rows = _filled(self._past, values)
         known = len(self._past)
         decades, expected, opinions = self._look(rows, known, present)
-        rarity, runs = self._frozen.see(values)
+        rarity, runs = (each[:, 0] for each in self._frozen.see(values[:, None]))
         still, moving = np.minimum(rarity, MOST_DECADES), _combined(decades, opinions)
         statistic = np.maximum(moving, FROZEN_WEIGHT * still)
         heard = present & (np.arange(len(values)) + self._rows >= WARM_UP)

@@ -34,8 +34,12 @@ BLAME = 0.3
 """Weight of the newest row in the steps by which metrics are blamed."""
 WORTH_NAMING = 0.3
 """A metric is named beside the first one if its steps are at least this share of the first one's."""
-ALONE_SHARE = 0.5
-"""So much of the budget what is told by bonds or by a standstill alone may take; with 1.0 nothing more is found."""
+SIDE_LOOKS = 2.0
+"""Bonds and standstills are looks beside the steps: each is held to half the budget. Held to all of it they find no
+more."""
+SIDE_RANK = 6.0
+"""In the ranking of rows what they say is taken for so many times as likely: of equals, the steps come first. With 2
+they rank what SMD calls normal above its events (docs/detection.md)."""
 EVEN_SO = 1.0 / 200.0
 """However large the budget is, no such row is told that is not at least as rare."""
 STILL_ROWS = 60
@@ -66,7 +70,7 @@ class Ensemble:
         self._rarity = Rarity()
         self._bonds = Bonds(metrics, HALF_LIFE_ROWS)
         self._frozen = Frozen(metrics, STILL_ROWS)
-        self._alone_limit = 0.0
+        self._side_limit = 0.0
         self._smooth = np.zeros(2)
         self._shares = np.zeros(metrics)
         self._rows = 0
@@ -144,11 +148,17 @@ class Ensemble:
         found.ranked[:] = np.where(ranked < WORTH_NAMING**2 * ranked[:, :1], -1, order)
         found.ranked[:, 0] = order[:, 0]
 
+    def _believe(self, tail: Floats, found: Findings) -> NDArray[np.int64]:
+        """Take over a look's ``tail`` where it is the rarest or alone rare enough; return which rows these are."""
+        alone, ranked = SIDE_LOOKS * tail < self._side_limit, SIDE_RANK * tail
+        rows = np.flatnonzero(~found.flagged & ~np.isnan(found.tail) & ((ranked < found.tail) | alone))
+        found.tail[rows] = np.minimum(ranked, found.tail)[rows]
+        found.flagged[rows] = alone[rows]
+        return rows
+
     def _hear_bonds(self, departures: Departures, found: Findings) -> None:
         """Say what the bonds say where they are surer, and where they alone are sure enough."""
-        rows = np.flatnonzero(departures.tail < np.where(found.flagged, 0.0, found.tail))
-        found.tail[rows] = departures.tail[rows]
-        found.flagged[rows] = departures.tail[rows] < self._alone_limit
+        rows = self._believe(departures.tail, found)
         spreads = np.abs(departures.spreads[rows])
         order = np.argsort(-spreads, axis=1, kind="stable")[:, : found.ranked.shape[1]]
         ranked = np.take_along_axis(spreads, order, axis=1)
@@ -163,10 +173,7 @@ class Ensemble:
         rarity = np.where(restless, STILL_WEIGHT * decades, 0.0)
         longest = rarity.argmax(axis=1)
         # As many looks as metrics, of which the rarest counts (Bonferroni).
-        tail = np.minimum(self._metrics * 10.0 ** -rarity.max(axis=1), 1.0)
-        rows = np.flatnonzero(tail < np.where(found.flagged, 0.0, found.tail))
-        found.tail[rows] = tail[rows]
-        found.flagged[rows] = tail[rows] < self._alone_limit
+        rows = self._believe(self._metrics * 10.0 ** -rarity.max(axis=1), found)
         found.ranked[rows] = -1
         found.ranked[rows, 0] = longest[rows]
         found.still[rows] = runs[rows, longest[rows]]
@@ -194,4 +201,4 @@ class Ensemble:
                 self._intervals.clear()
                 rows_per_day = SECONDS_PER_DAY * SECOND / self._interval_ns
                 self._rarity.pace(rows_per_day)
-                self._alone_limit = min(threshold(ALONE_SHARE * self._budget, rows_per_day), EVEN_SO)
+                self._side_limit = min(threshold(self._budget, rows_per_day), EVEN_SO)

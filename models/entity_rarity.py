@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,11 @@ makes (as the rows do); so far as has been seen, and not beyond."""
 BELIEF_DAYS = 100.0
 """The belief weighs as much as so many days of own life: real faults are part of that life, and ten days of it
 taught the threshold to overlook them (docs/detection.md)."""
+OTHER_KIND, BUSIER = 1e-8, 20.0
+"""The belief is given up only for an entity that contradicts it clearly: before anything is seen, it is of a kind that
+nobody saw, whose mean is so many times as high, with this probability (1e-6 to 1e-3 in docs/detection.md)."""
+ROWS_PER_EVENT = 20.0
+"""So many rows an event stands above a level, whatever the level, in the same normal halves (12 to 40)."""
 _LOWEST = -12.0
 
 
@@ -35,8 +42,9 @@ class Rarity:
 
     Levels are taken relative to the running median of the statistic's logarithm, so that its unit does not
     matter. With ``n`` own events above a level in ``t`` days the rate is ``(n + d r) / (t + d)``, where
-    ``r`` is the usual rate and ``d`` = BELIEF_DAYS. An event is a run above the level; runs at most
-    BRIDGED_ROWS apart are one.
+    ``r`` is the usual rate and ``d`` = BELIEF_DAYS. Mixed with it, by their odds after what was seen, is the rate of an
+    entity of another kind, ``(n + 1) / (t + 1 / (BUSIER r))``: one that calls ten times as often as was ever
+    seen is soon taken by its own count. An event is a run above the level; runs at most BRIDGED_ROWS apart are one.
     """
 
     def __init__(self) -> None:
@@ -62,7 +70,12 @@ class Rarity:
         """Return the events a day above each level, never rising with the level."""
         days = self._elapsed_ns / SECOND / SECONDS_PER_DAY
         dense = np.clip(self._rows_per_day, FEWEST_ROWS_PER_DAY, MOST_ROWS_PER_DAY) / USUAL_ROWS_PER_DAY
-        rate = (self._events + BELIEF_DAYS * np.sqrt(dense) * self._usual) / (days + BELIEF_DAYS)
+        usual = np.sqrt(dense) * self._usual
+        rate = (self._events + BELIEF_DAYS * usual) / (days + BELIEF_DAYS)
+        busy = np.flatnonzero(self._events > 3.0 * (usual * days + 1.0))  # nobody else is near those odds
+        for level in busy.tolist():
+            own = (self._events[level] + 1.0) / (days + 1.0 / (BUSIER * usual[level]))
+            rate[level] += _other_kind(self._events[level], usual[level], days) * (own - rate[level])
         return np.asarray(np.maximum.accumulate(rate[::-1])[::-1])
 
     def limit(self, budget_events_per_day: float) -> float:
@@ -70,8 +83,8 @@ class Rarity:
         return float(self._levels[min(int((self.rate() > budget_events_per_day).sum()), len(self._levels) - 1)])
 
     def tail(self, height: Floats) -> Floats:
-        """Return the probability (0..1] that a row of normal life begins an event as high; the usual row has 1/2."""
-        probability = np.minimum(self.rate() / self._rows_per_day, 0.25)
+        """Return the probability (0..1] that a row of normal life stands as high; the usual row has 1/2."""
+        probability = np.minimum(ROWS_PER_EVENT * self.rate() / self._rows_per_day, 0.25)
         # Events are counted where they stand out; below that, a straight line to the median.
         probability[0] = 0.5
         first = round(1.0 / STEP)
@@ -98,3 +111,21 @@ class Rarity:
         middle = int(np.searchsorted(beneath, 0.5 * beneath[-1]))
         share = 1.0 - (beneath[middle] - 0.5 * beneath[-1]) / max(float(self._histogram[middle]), 1.0)
         self._median = _LOWEST + STEP * (middle + share)
+
+
+def _other_kind(events: float, usual: float, days: float) -> float:
+    """
+    Return the probability that an entity with so many events in ``days`` is of no kind that was seen.
+
+    Bayes' rule over two gamma-Poisson (negative binomial) laws of the count: shape BELIEF_DAYS x usual rate and mean
+    that rate, or shape 1 and a mean BUSIER times as high.
+    """
+    shape = BELIEF_DAYS * usual
+    seen = (
+        math.lgamma(shape + events) - math.lgamma(shape) - math.lgamma(events + 1.0)
+        - shape * math.log1p(days / BELIEF_DAYS) - events * math.log1p(BELIEF_DAYS / days)
+    )  # fmt: skip
+    mean = BUSIER * usual * days
+    unseen = -math.log1p(mean) - events * math.log1p(1.0 / mean)
+    odds = math.log(OTHER_KIND) + unseen - seen
+    return 1.0 / (1.0 + math.exp(-min(odds, 700.0))) if odds > -700.0 else 0.0

@@ -17,7 +17,7 @@ BRIDGED_ROWS = 10
 """Runs that are no farther apart are one event."""
 STEP = 0.05
 HIGHEST = 16.0
-USUAL_RATE_PER_DAY, USUAL_RATE_AT, USUAL_ROWS_PER_DAY = 0.2, 4.22, 644.0
+USUAL_RATE_PER_DAY, USUAL_RATE_AT, USUAL_ROWS_PER_DAY = 0.2, 4.2, 644.0
 USUAL_DECAY = 1.14
 """What is believed of an entity before it has shown its own life: so many false events a day rise so many e-folds
 above the median statistic where so many rows come a day, and the rate falls like a Pareto tail. From the normal

@@ -131,9 +131,10 @@ class Stage:
 
 
 def test_a_hung_collector_delays_no_other_and_is_reported_down_at_its_deadline() -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
 
     def hang(now: int) -> Iterable[Item]:
+        begun.set()
         release.wait(PATIENCE_SECONDS)
         return [sample(), Event("xid", "79", now, labels(node="n1"))]
 
@@ -141,6 +142,7 @@ def test_a_hung_collector_delays_no_other_and_is_reported_down_at_its_deadline()
     stage = Stage(stuck, well)
     stage.after(1)
     stage.harbour.wait(1)
+    assert begun.wait(PATIENCE_SECONDS)  # on a busy machine its thread may come late
     assert stage.harbour.up("well") == [1.0]
     assert stage.harbour.up("stuck") == []
     stage.after(5)

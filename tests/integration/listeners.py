@@ -53,6 +53,8 @@ def inbox() -> Iterator[Inbox]:
     class Handler(_Quiet):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            if len(body) < int(self.headers["content-length"]):
+                return  # its sender was killed in the middle: this was never received
             status = box.answer()
             headers = {name.lower(): value for name, value in self.headers.items()}
             with box.lock:

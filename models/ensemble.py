@@ -106,19 +106,22 @@ class Ensemble:
         taught = present & (np.arange(len(values)) + self._rows >= BLOCK)
         smooth, brisk = self._smoothed(raw, taught)
         self._blame(residuals, taught, found)
-        first, at = found.ranked[:, 0], np.arange(len(values))
-        found.fits[:] = np.abs(residuals.change[at, first]) >= np.abs(residuals.joint[at, first])
-        found.expected[:] = np.where(found.fits, residuals.before[at, first], residuals.rebuilt[at, first])
-
         height = self._rarity.height(smooth)
         warm = (np.arange(len(values)) + self._rows >= WARM_UP) & present
         found.tail[:] = np.where(warm, self._rarity.tail(height), np.nan)
         lively = self._rarity.height(brisk) > BRISK_HEIGHT
         found.flagged[:] = warm & lively & (height > self._rarity.limit(self._budget))
-        self._hear_bonds(self._bonds.score(residuals.average), found)
-        self._hear_standstills(values, found)
+        departures = self._bonds.score(residuals.average)
+        apart = self._hear_bonds(departures, found)
+        still = self._hear_standstills(values, found)
         found.score[:] = surprise(found.tail)
         self._hold(found)
+        first, at = found.ranked[:, 0], np.arange(len(values))
+        found.fits[:] = np.abs(residuals.change[at, first]) >= np.abs(residuals.joint[at, first])
+        found.fits[apart] = False
+        found.expected[:] = np.where(found.fits, residuals.before[at, first], residuals.rebuilt[at, first])
+        found.expected[apart] = departures.expected[apart, first[apart]]
+        found.still[:] = still[at, first]
 
         self._rarity.learn(smooth[taught], int(elapsed[taught].sum()))
         self._residuals.learn()
@@ -156,18 +159,17 @@ class Ensemble:
         found.flagged[rows] = alone[rows]
         return rows
 
-    def _hear_bonds(self, departures: Departures, found: Findings) -> None:
-        """Say what the bonds say where they are surer, and where they alone are sure enough."""
+    def _hear_bonds(self, departures: Departures, found: Findings) -> NDArray[np.int64]:
+        """Take over what the bonds say where they are surer, or alone sure enough; return which rows these are."""
         rows = self._believe(departures.tail, found)
         spreads = np.abs(departures.spreads[rows])
         order = np.argsort(-spreads, axis=1, kind="stable")[:, : found.ranked.shape[1]]
         ranked = np.take_along_axis(spreads, order, axis=1)
         found.ranked[rows] = np.where(ranked < WORTH_NAMING * ranked[:, :1], -1, order)
-        found.expected[rows] = departures.expected[rows, order[:, 0]]
-        found.fits[rows] = False
+        return rows
 
-    def _hear_standstills(self, values: Floats, found: Findings) -> None:
-        """The same of values that stand still, where they hardly ever do."""
+    def _hear_standstills(self, values: Floats, found: Findings) -> NDArray[np.int64]:
+        """Take over the same of values that stand still; return for how many rows they do, 0 where nothing is told."""
         restless = self._frozen.restless()
         decades, runs = self._frozen.see(values)
         rarity = np.where(restless, STILL_WEIGHT * decades, 0.0)
@@ -176,7 +178,9 @@ class Ensemble:
         rows = self._believe(self._metrics * 10.0 ** -rarity.max(axis=1), found)
         found.ranked[rows] = -1
         found.ranked[rows, 0] = longest[rows]
-        found.still[rows] = runs[rows, longest[rows]]
+        told = np.zeros_like(runs)
+        told[rows] = np.where(rarity[rows] > 0.0, runs[rows], 0)
+        return told
 
     def _hold(self, found: Findings) -> None:
         """Blame, as long as an anomaly lasts, what it began with: what it drags along is often wilder."""

@@ -103,6 +103,20 @@ def test_what_the_others_let_expect_is_said() -> None:
     assert values[last, WRONG] > found.expected[last] + usual[:, WRONG].std()
 
 
+def test_what_is_expected_is_of_the_metric_that_is_named_whatever_else_comes_away_meanwhile() -> None:
+    values = life() + 1000.0 * np.arange(METRICS)  # each metric has a thousand to itself
+    climbs(values)
+    begins = int(np.flatnonzero(scored(values).flagged)[0])
+    values[begins + 2 : EVENT.stop, 4] = values[begins + 2, 4]  # stands still when the other has just been told
+    found = scored(values)
+    flagged = np.flatnonzero(found.flagged)
+    assert flagged[0] == begins
+    assert (found.ranked[flagged, 0] == WRONG).all()
+    assert flagged[-1] > begins + 20
+    assert (np.floor(found.expected[flagged] / 1000.0) == WRONG).all()
+    assert not found.still[flagged].any()
+
+
 def test_all_may_move_together_farther_than_ever() -> None:
     values = life()
     slowly = np.sin(np.linspace(0.0, np.pi, 400))[:, None] * 2.0 * values.std(axis=0)

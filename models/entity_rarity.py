@@ -73,7 +73,7 @@ class Rarity:
         usual = np.sqrt(dense) * self._usual
         rate = (self._events + BELIEF_DAYS * usual) / (days + BELIEF_DAYS)
         busy = np.flatnonzero(self._events > 3.0 * (usual * days + 1.0))  # nobody else is near those odds
-        for level in busy.tolist():
+        for level in busy.tolist() if days > 0 else ():  # times that stand still say nothing of a rate
             own = (self._events[level] + 1.0) / (days + 1.0 / (BUSIER * usual[level]))
             rate[level] += _other_kind(self._events[level], usual[level], days) * (own - rate[level])
         return np.asarray(np.maximum.accumulate(rate[::-1])[::-1])

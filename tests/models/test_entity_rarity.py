@@ -62,3 +62,11 @@ def test_the_tail_counts_rows_and_not_events() -> None:
     rarity = lived(7, 6)
     share = 6 * 10 / DAY_ROWS  # rows that stand so high
     assert 0.3 * share < float(rarity.tail(np.array([HEIGHT - 0.5]))[0]) < 3.0 * share
+
+
+def test_times_that_stand_still_are_no_trouble() -> None:
+    rarity = Rarity()
+    height = np.where(np.arange(2000) % 100 < 10, HEIGHT, 0.0)
+    for start in range(0, len(height), 50):
+        rarity.learn(np.exp(height[start : start + 50]), 0)
+    assert np.isfinite(rarity.rate()).all()

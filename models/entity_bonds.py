@@ -89,7 +89,7 @@ class Bonds:
 
     def _regress(self) -> None:
         correlation = np.nan_to_num(self._averages.correlation())
-        own = np.diag(correlation) > 0.0  # a metric that never moved says nothing of others
-        correlation = (correlation + correlation.T) / 2.0 * np.outer(own, own)
-        precision = np.linalg.inv(correlation + RIDGE * np.eye(len(own)) + np.diag(np.where(own, 0.0, 1.0)))
+        variances, vectors = np.linalg.eigh((correlation + correlation.T) / 2.0)
+        # Of metrics that are seldom there together, correlations may contradict each other: no variance is below 0.
+        precision = (vectors / (np.maximum(variances, 0.0) + RIDGE)) @ vectors.T
         self._regressions = precision / np.diag(precision)[:, None]

@@ -47,7 +47,7 @@ def test_what_was_fetched_of_a_partition_that_went_is_forgotten() -> None:
     assert times_of(merge) == [3]
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 50), max_size=8), st.booleans()), max_size=12))
 def test_nothing_is_lost_and_each_partition_keeps_its_order(rounds: list[tuple[bool, list[int], bool]]) -> None:
     merge, given_out = Merge(), list[Message]()

@@ -30,7 +30,7 @@ def same(a: Frame, b: Frame) -> bool:
     )
 
 
-@settings(derandomize=True, max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(TEXT, TEXT, st.lists(st.tuples(SERIES, st.integers(-(2**63), 2**63 - 1), st.floats()), max_size=6))
 def test_a_frame_survives_the_wire(collector: str, node: str, rows: list[tuple[Series, int, float]]) -> None:
     layout = Layout(row[0] for row in rows)
@@ -114,7 +114,7 @@ def test_a_frame_that_is_cut_anywhere_is_refused() -> None:
                 decode_frame(whole[:length], cache)
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4_000), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
 def test_a_frame_with_changed_bytes_is_read_or_refused_never_worse(changes: list[tuple[int, int]], warm: bool) -> None:
     whole = bytearray(encode_frame(frame_of(1.0, 2.0, 3.0)))

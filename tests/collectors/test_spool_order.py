@@ -62,7 +62,7 @@ def shipper_of(folder: Path, bus: MoodyBus, clock: ManualClock, stats: SelfStats
     )
 
 
-@settings(derandomize=True, max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.0, 0.9))
 def test_nothing_is_lost_and_each_nodes_order_is_kept(
     tmp_path_factory: pytest.TempPathFactory, seed: int, trouble: float

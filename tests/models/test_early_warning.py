@@ -47,7 +47,7 @@ def test_a_remapped_row_makes_it_likelier() -> None:
 def test_a_few_errors_now_and_then_foretell_nothing() -> None:
     rng = np.random.default_rng(1)
     place = Place(EarlyWarning(), [(CORRECTED, 0, 0), (SYMBOL, 1, 0)])
-    counts = np.cumsum(rng.poisson([0.02, 0.05], (300, 2)), axis=0)
+    counts = np.cumsum(rng.poisson([0.02, 0.05], (500, 2)), axis=0)
     assert all(not place.look(row.tolist()).outlooks for row in counts)
 
 
@@ -136,7 +136,7 @@ def test_a_plate_that_clogs_is_foretold_while_its_gpu_is_still_cool_enough() -> 
 
 def test_load_that_comes_and_goes_foretells_nothing() -> None:
     rng, place = np.random.default_rng(4), cooling_place()
-    loads = np.repeat(rng.choice([0.1, 0.5, 0.8, 1.0], 12), 15)
+    loads = np.repeat(rng.choice([0.1, 0.5, 0.8, 1.0], 20), 15)
     assert all(shown(place, gpus([1.0] * 4, load, rng)) == 0.0 for load in loads)
 
 

@@ -155,6 +155,17 @@ def test_copies_and_metrics_that_never_move_are_no_trouble() -> None:
     assert np.nanmin(tail) > 1e-5
 
 
+def test_metrics_that_are_hardly_ever_there_together_are_no_trouble() -> None:
+    values = life()
+    turn = np.arange(ROWS) // 7 % 3  # of three pairs, two are there: of each pair's correlations a third is known
+    for pair in range(3):
+        values[turn == pair, 2 * pair : 2 * pair + 2] = np.nan
+    values[::2, 0] *= -1.0
+    tail, spreads = departures(values)
+    assert np.isfinite(spreads).all()
+    assert np.nanmin(tail) > 1e-5
+
+
 def test_nothing_is_said_of_rows_without_values_nor_of_the_first_ones() -> None:
     values = life()
     values[3000:3010] = np.nan

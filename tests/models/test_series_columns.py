@@ -36,7 +36,7 @@ def test_who_was_never_admitted_or_is_forgotten_is_refused() -> None:
             columns.where(np.array([3, number]))
 
 
-@settings(derandomize=True, max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["admit", "forget", "clear", "write"]), IDS), max_size=20))
 def test_each_series_keeps_what_was_written_for_it_and_a_new_one_finds_nothing(
     story: list[tuple[str, np.ndarray]],

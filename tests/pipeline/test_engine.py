@@ -100,7 +100,7 @@ def in_order() -> list[Anomaly]:
     return [each for second in range(30) for each in straight.process([hall(second)], START + 60 * SECOND)]
 
 
-@settings(derandomize=True, max_examples=20, deadline=None)
+@settings(derandomize=True, max_examples=25, deadline=None)
 @given(st.permutations(list(range(3))), st.integers(1, 7))
 def test_the_order_of_arrival_within_the_lateness_changes_nothing(order: list[int], cut: int) -> None:
     seconds = list(range(30))

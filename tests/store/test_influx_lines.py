@@ -15,7 +15,7 @@ from coldaisle.store.influx_flux import quoted
 from coldaisle.store.influx_lines import Heads, decode, encode, encode_name, event_line
 
 AWKWARD = st.text(st.sampled_from("a%05CF,= \\\"'\n\r\t\x00#_Zü€🔥"), max_size=8)
-STEADY = settings(derandomize=True, max_examples=150, deadline=None)
+STEADY = settings(derandomize=True, max_examples=300, deadline=None)
 
 
 def lines(series: list[Series], values: list[float]) -> bytes:

@@ -45,7 +45,7 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-@settings(derandomize=True, max_examples=50, deadline=None)
+@settings(derandomize=True, max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(), STATES, max_size=3))
 def test_what_was_written_is_read_back_to_the_bit(parts: dict[str, dict[str, Any]]) -> None:
     made = snapshot(**parts)

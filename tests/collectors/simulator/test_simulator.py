@@ -123,11 +123,11 @@ def test_time_runs_in_steps_from_the_start_until_the_duration_is_over() -> None:
     assert times == [start + (i + 1) * SECOND // 2 for i in range(10)]
 
 
-@settings(derandomize=True, max_examples=8, deadline=None)
+@settings(derandomize=True, max_examples=12, deadline=None)
 @given(
     rows=st.integers(1, 3),
-    racks=st.integers(1, 3),
-    nodes=st.integers(1, 5),
+    racks=st.integers(1, 4),
+    nodes=st.integers(1, 6),
     cooling=st.sampled_from(["air", "liquid", "mixed"]),
 )
 def test_a_hall_of_any_shape_lives_with_faults(rows: int, racks: int, nodes: int, cooling: str) -> None:

@@ -120,7 +120,7 @@ def explain(metrics: tuple[str, ...], found: Findings, values: NDArray[np.float6
     beside = f"; {' and '.join(others)} {verb} out too" if others else ""
     rarity = 1.0 / found.tail[at]
     rows = f"{rarity:,.0f}" if rarity < MOST_STATED else f"more than {MOST_STATED:,}"
-    return f"{seen}{beside}. Such an event is expected once in {rows} rows."
+    return f"{seen}{beside}. One row in {rows} is as strange."
 
 
 def _summary(table: Table, found: Findings) -> dict[str, Any]:

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "calibration": "whether stated probabilities come true on normal life, and the budget is kept (needs the sets too)",
     "planted": "how well `coldaisle score` finds what is planted in one metric's daily life",
     "planted_together": "the same in eight metrics that go together, beside a PCA",
+    "unplanted": "how often it calls in twelve lives of eight metrics in which nothing is planted",
     "score_real_data": "how well `coldaisle score` finds the labelled events of published sets (needs them; minutes)",
 }
 
@@ -38,6 +39,7 @@ LONG = frozenset(
         "planted",
         "planted_together",
         "score_real_data",
+        "unplanted",
     }
 )
 

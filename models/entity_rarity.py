@@ -44,7 +44,8 @@ class Rarity:
     matter. With ``n`` own events above a level in ``t`` days the rate is ``(n + d r) / (t + d)``, where
     ``r`` is the usual rate and ``d`` = BELIEF_DAYS. Mixed with it, by their odds after what was seen, is the rate of an
     entity of another kind, ``(n + 1) / (t + 1 / (BUSIER r))``: one that calls ten times as often as was ever
-    seen is taken by its own count after a week. An event is a run above the level; runs at most BRIDGED_ROWS apart are one.
+    seen is taken by its own count after a week. An event is a run above the level; runs at most BRIDGED_ROWS
+    apart are one.
     """
 
     def __init__(self) -> None:
